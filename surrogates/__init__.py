@@ -1,0 +1,1 @@
+"""Structure -> spectrum models, and the observation model between them and measured data."""
