@@ -1,0 +1,171 @@
+"""What an experiment adds to a computed spectrum, and how little of it is known beforehand.
+
+For a cell spectrum m on the surrogate's grid x, the measured curve at energy E is modelled as
+
+    y(E) = exp[ ln(scale) + tilt r(E) + curve r(E)^2 ]  ( G L m )(u(E))
+    u(E) = anchor + (E - anchor - shift) / stretch
+
+- ``shift``, ``stretch``: the DFT spectra carry no axis, and DFT bands are compressed, so an
+  offset alone forces a false fit at sigma*. ``anchor`` is pi* (285.4 eV in graphite).
+- L: Lorentzian of half width ``lifetime`` (x - anchor) above the anchor, the photoelectron's
+  lifetime. J. E. Müller, O. Jepsen, J. W. Wilkins, Solid State Commun. 42, 365 (1982) take a
+  full width of about a tenth of the energy above the edge: ``lifetime`` 0.05.
+- G: Gaussian of standard deviation ``resolution``, the beamline and what the DFT lacks of disorder.
+- The envelope (``tilt``, ``curve``) makes up for the continuum of ionised states that the DFT
+  spectra lack. It is one below the ionisation threshold and bends above it:
+  r(E) = softplus(E - threshold) / 10 eV. A tilt over the whole window would trade with the ratio of
+  pi* to sigma*, which is what tells sp2 from sp3; this one leaves that ratio alone. Beyond the
+  window, where nothing holds it, the envelope keeps its value at the window's end.
+
+For fixed theta, y is linear in m. Each nuisance has a Gaussian prior within hard bounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from surrogates.broadening import gaussian_matrix, lorentzian_matrix
+
+CARBON_PI_STAR = 285.4
+"""eV, 1s -> pi* of graphite: J. Stöhr, NEXAFS Spectroscopy (Springer, 1992)."""
+LIFETIME_FLOOR = 0.02
+"""eV, half width of the Lorentzian at and below the anchor; keeps the kernel regular."""
+ENVELOPE_UNIT = 10.0
+"""eV; ``tilt`` is the logarithmic gain over this distance above the threshold."""
+THRESHOLD_SOFTNESS = 1.0
+"""eV, over which the envelope sets in."""
+
+
+@dataclass(frozen=True)
+class Nuisance:
+    """One unknown of the experiment: a Gaussian prior within bounds."""
+
+    name: str
+    unit: str
+    mean: float
+    width: float
+    lower: float
+    upper: float
+
+
+@dataclass(frozen=True)
+class NuisanceOptions:
+    """Priors of the observation model; means and widths in the units given.
+
+    Attributes
+    ----------
+    anchor : eV, fixed point of the stretch, below which lifetime broadening is absent
+    threshold : eV above the anchor where the envelope sets in (carbon: 289.4 eV, ionisation)
+    axis_offset : eV, known offset of the target's axis against the model's; centre of ``shift``
+    shift_width : eV, prior standard deviation of ``shift``
+    stretch : mean and standard deviation; bounds are 1.00 to 1.09
+    resolution : eV, mean and standard deviation; bounds are 0.05 to 1.0
+    lifetime : mean and standard deviation; bounds are 0 to 0.2
+    tilt_width, curve_width : prior standard deviations about zero
+    scale_width : prior standard deviation of ln(scale)
+    level : typical root mean square of a model spectrum in the window, model units; the prior of
+        ``scale`` is centred on the target's root mean square over it
+    """
+
+    anchor: float = CARBON_PI_STAR
+    threshold: float = 4.0
+    axis_offset: float = 0.0
+    shift_width: float = 0.3
+    stretch: tuple[float, float] = (1.04, 0.03)
+    resolution: tuple[float, float] = (0.2, 0.2)
+    lifetime: tuple[float, float] = (0.05, 0.05)
+    tilt_width: float = 0.7
+    curve_width: float = 0.4
+    scale_width: float = 1.0
+    level: float = 0.4
+
+    def table(self, target_rms: float) -> tuple[Nuisance, ...]:
+        """The nuisances in their order; ``target_rms`` is over the window, target units."""
+        scale = float(np.log(target_rms / self.level))
+        return (
+            Nuisance("shift", "eV", self.axis_offset, self.shift_width,
+                     self.axis_offset - 3 * self.shift_width,
+                     self.axis_offset + 3 * self.shift_width),
+            Nuisance("stretch", "", *self.stretch, 1.0, 1.09),
+            Nuisance("resolution", "eV", *self.resolution, 0.05, 1.0),
+            Nuisance("lifetime", "eV/eV", *self.lifetime, 0.0, 0.2),
+            Nuisance("log_scale", "", scale, self.scale_width,
+                     scale - 5 * self.scale_width, scale + 5 * self.scale_width),
+            Nuisance("tilt", "", 0.0, self.tilt_width,
+                     -3 * self.tilt_width, 3 * self.tilt_width),
+            Nuisance("curve", "", 0.0, self.curve_width,
+                     -3 * self.curve_width, 3 * self.curve_width),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class ForwardModel:
+    """From a spectrum on the model's grid to the target's points, with derivatives.
+
+    Attributes
+    ----------
+    energy : (n_points,), eV, the target's points
+    grid : (n_grid,), eV, the model's grid
+    window : eV; the envelope is held constant outside
+    options : constants of the model
+    """
+
+    energy: np.ndarray
+    grid: np.ndarray
+    window: tuple[float, float]
+    options: NuisanceOptions
+
+    def ramp(self) -> np.ndarray:
+        """r(E), (n_points,)."""
+        above = np.minimum(self.energy, self.window[1]) - (self.options.anchor
+                                                           + self.options.threshold)
+        return THRESHOLD_SOFTNESS * np.logaddexp(0.0, above / THRESHOLD_SOFTNESS) / ENVELOPE_UNIT
+
+    def _lorentzian(self, lifetime: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        above = np.maximum(self.grid - self.options.anchor, 0.0)
+        matrix, by_width = lorentzian_matrix(self.grid, LIFETIME_FLOOR + lifetime * above)
+        return matrix, by_width, above
+
+    def matrix(self, theta: Mapping[str, float]) -> np.ndarray:
+        """A(theta), (n_points, n_grid): the prediction is ``A @ m``."""
+        anchor, stretch = self.options.anchor, theta["stretch"]
+        u = anchor + (self.energy - anchor - theta["shift"]) / stretch
+        gaussian, _, _ = gaussian_matrix(u, self.grid, theta["resolution"] / stretch)
+        lorentzian, _, _ = self._lorentzian(theta["lifetime"])
+        r = self.ramp()
+        gain = np.exp(theta["log_scale"] + theta["tilt"] * r + theta["curve"] * r**2)
+        return gain[:, None] * (gaussian @ lorentzian)
+
+    def evaluate(self, values: np.ndarray, m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Prediction and its Jacobian at fixed ``m``.
+
+        Parameters
+        ----------
+        values : (7,), nuisances in the order of :meth:`NuisanceOptions.table`
+        m : (n_grid,), model units
+
+        Returns
+        -------
+        prediction (n_points,), Jacobian (n_points, 7)
+        """
+        shift, stretch, resolution, lifetime, log_scale, tilt, curve = values
+        distance = self.energy - self.options.anchor - shift
+        u = self.options.anchor + distance / stretch
+        gaussian, by_u, by_sigma = gaussian_matrix(u, self.grid, resolution / stretch)
+        lorentzian, by_gamma, above = self._lorentzian(lifetime)
+        r = self.ramp()
+        gain = np.exp(log_scale + tilt * r + curve * r**2)
+        broad = lorentzian @ m
+        slope, sharp = gain * (by_u @ broad), gain * (by_sigma @ broad)
+        prediction = gain * (gaussian @ broad)
+        jacobian = np.stack([
+            -slope / stretch,
+            -(slope * distance + sharp * resolution) / stretch**2,
+            sharp / stretch,
+            gain * (gaussian @ ((by_gamma @ m) * above)),
+            prediction, prediction * r, prediction * r**2,
+        ], axis=1)
+        return prediction, jacobian

@@ -1,0 +1,97 @@
+"""What the observation model, ``predict`` and ``compare`` ask of a surrogate, and input checks.
+
+Any object with these members serves: the shipped network, a table in a test, a user's own model.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from diffxas.errors import InputError
+from diffxas.spectrum import Spectrum
+from diffxas.structure import Structure
+
+
+@runtime_checkable
+class SurrogateModel(Protocol):
+    """Structure -> absorption of each absorber; the cell's spectrum is their mean.
+
+    Attributes
+    ----------
+    energy : (n_grid,) float64, eV, strictly increasing: the grid of every prediction
+    element, edge : the absorber and its edge, such as ``C`` and ``K``
+    elements : every chemical symbol that the model accepts in a structure, absorber included
+    name : for tables and run records
+    """
+
+    @property
+    def energy(self) -> np.ndarray:
+        """Energy grid, (n_grid,), eV."""
+
+    @property
+    def element(self) -> str:
+        """Chemical symbol of the absorber."""
+
+    @property
+    def edge(self) -> str:
+        """Absorption edge."""
+
+    @property
+    def elements(self) -> tuple[str, ...]:
+        """Chemical symbols that structures may hold."""
+
+    @property
+    def name(self) -> str:
+        """Name of the model."""
+
+    def absorbers(self, structure: Structure) -> np.ndarray:
+        """Indices of the absorbing atoms, (n_absorbers,) int."""
+
+    def predict_sites(self, structure: Structure) -> np.ndarray:
+        """Absorption of each absorber, (n_absorbers, n_grid), model units."""
+
+
+@runtime_checkable
+class UncertainSurrogate(SurrogateModel, Protocol):
+    """A surrogate that also states its uncertainty, such as an ensemble."""
+
+    def predict_sites_with_uncertainty(self, structure: Structure,
+                                       ) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and one standard deviation, each (n_absorbers, n_grid), model units."""
+
+
+def check_structure(label: str, structure: Structure, model: SurrogateModel) -> None:
+    """Refuse a structure that the model cannot predict.
+
+    Raises
+    ------
+    InputError
+        If the absorber is absent, or an element is one that the model does not know.
+    """
+    present = sorted(set(structure.symbols))
+    if model.element not in present:
+        raise InputError(f"a structure must hold the absorber {model.element}, received "
+                         f"{'/'.join(present)} in {label}: give another structure or --surrogate")
+    unknown = [symbol for symbol in present if symbol not in model.elements]
+    if unknown:
+        raise InputError(f"elements must be among {'/'.join(model.elements)} for the surrogate "
+                         f"{model.name}, received {'/'.join(unknown)} in {label}: "
+                         f"choose another --surrogate")
+
+
+def check_target(target: Spectrum, model: SurrogateModel) -> None:
+    """Refuse a target of another edge than the model's; an unnamed element or edge passes.
+
+    Raises
+    ------
+    InputError
+        If element or edge differ from the model's.
+    """
+    given = f"{target.element or model.element}:{target.edge or model.edge}"
+    known = f"{model.element}:{model.edge}"
+    if given != known:
+        raise InputError(f"the target's edge must be {known} for the surrogate {model.name}, "
+                         f"received {given}: choose another --surrogate, or --edge {known} if "
+                         f"the file is mislabelled")

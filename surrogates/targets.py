@@ -1,0 +1,145 @@
+"""From a target file's spectrum to the observation model that suits it.
+
+A target whose energies are the surrogate's own is taken as computed: its units are the
+surrogate's and nothing is fitted. Every other one is measured: normalised, and compared through
+the nuisances of :mod:`surrogates.nuisances`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from diffxas.errors import InputError
+from diffxas.spectrum import MINIMUM_POINTS, Spectrum
+from surrogates.nuisances import NuisanceOptions
+from surrogates.observation import (
+    ComputedObservation,
+    MeasuredObservation,
+    Observation,
+    window_mask,
+)
+
+if TYPE_CHECKING:
+    from diffxas.normalise import Normalisation
+
+SAME_GRID = 1e-3
+"""eV; energies closer than this to the surrogate's are the surrogate's."""
+CARBON_WINDOW = (282.0, 300.0)
+"""eV, pi* to the sigma* band; default for measured carbon K-edges."""
+WINDOW_ABOUT_EDGE = (-3.0, 15.0)
+"""eV about e0, default window for other measured edges."""
+MEASURED_NOISE = 0.10
+"""Share of the target's root mean square by which DFT and a measurement disagree: what is left
+of the measured film (experiments/observation-film) under the best of the DFT cells."""
+COMPUTED_NOISE = 0.03
+"""The same for targets of the surrogate's own theory."""
+
+
+def observation_for(target: Spectrum, model_energy: np.ndarray, *, target_kind: str = "auto",
+                    window: tuple[float, float] | None = None,
+                    normalisation: Normalisation | None = None,
+                    options: NuisanceOptions | None = None,
+                    exclude: tuple[tuple[float, float], ...] = (),
+                    noise: float | None = None) -> tuple[Observation, str]:
+    """Choose and build the observation model.
+
+    Parameters
+    ----------
+    target : as read, not normalised
+    model_energy : (n_grid,), eV
+    target_kind : ``auto``, ``computed`` or ``measured``
+    window : eV; default 282 to 300 for measured carbon, the whole grid for computed targets
+    normalisation : of the target, if it is measured; by default ``normalise(target)``
+    options : priors for measured targets
+    exclude : ranges (eV) inside the window that do not count
+    noise : target units (measured: of the normalised curve); default a share of the target's level
+
+    Returns
+    -------
+    the observation and one sentence that says why it is of this kind
+
+    Raises
+    ------
+    InputError
+        On an unknown kind, a computed target off the grid, or a window that misses data or edge.
+    """
+    grid = np.asarray(model_energy, dtype=np.float64)
+    kind, reason = choose_kind(target, grid, target_kind)
+    if kind == "computed":
+        chosen = window or (float(grid[0]), float(grid[-1]))
+        # Where a computed spectrum rises fastest is its edge, however it is scaled.
+        edge = float(target.energy[np.argmax(np.gradient(target.mu, target.energy))])
+        mask = _checked_mask(target.energy, chosen, edge, exclude)
+        level = COMPUTED_NOISE * float(np.sqrt(np.mean(target.mu[mask]**2)))
+        return ComputedObservation(target.energy, target.mu, grid, chosen,
+                                   noise or level, exclude), reason
+    if normalisation is None:
+        from diffxas.normalise import normalise
+
+        normalisation = normalise(target)
+    carbon = target.element in ("C", "")
+    e0 = float(normalisation.e0)
+    chosen = window or (CARBON_WINDOW if carbon else
+                        (e0 + WINDOW_ABOUT_EDGE[0], e0 + WINDOW_ABOUT_EDGE[1]))
+    mask = _checked_mask(target.energy, chosen, e0, exclude)
+    if chosen[0] < grid[0] or chosen[1] > grid[-1]:
+        raise InputError(f"the window must lie within the surrogate's grid, {grid[0]:g} to "
+                         f"{grid[-1]:g} eV, received {chosen[0]:g} to {chosen[1]:g}: "
+                         f"choose another --window")
+    priors = options or (NuisanceOptions() if carbon else replace(NuisanceOptions(), anchor=e0))
+    curve = np.asarray(normalisation.norm, dtype=np.float64)
+    level = MEASURED_NOISE * float(np.sqrt(np.mean(curve[mask]**2)))
+    return MeasuredObservation(target.energy, curve, grid, chosen, noise or level, exclude,
+                               priors), reason
+
+
+def choose_kind(target: Spectrum, grid: np.ndarray, target_kind: str) -> tuple[str, str]:
+    """``computed`` or ``measured``, and a sentence that says why.
+
+    Raises
+    ------
+    InputError
+        On an unknown kind, or ``computed`` for a target off the surrogate's grid.
+    """
+    same = len(target) == len(grid) and bool(np.all(np.abs(target.energy - grid) <= SAME_GRID))
+    if target_kind == "auto" and same:
+        return "computed", (f"The target's energies equal the surrogate's grid within "
+                            f"{SAME_GRID:g} eV, so it was taken as computed.")
+    if target_kind == "auto":
+        return "measured", ("The target's energies are not the surrogate's grid, "
+                            "so it was taken as measured.")
+    if target_kind == "measured":
+        return "measured", "The target was declared measured (--target-kind measured)."
+    if target_kind != "computed":
+        raise InputError(f"the target's kind must be auto, computed or measured, received "
+                         f"{target_kind!r}: choose one with --target-kind")
+    if not same:
+        raise InputError(f"a computed target must lie on the surrogate's grid, {len(grid)} points "
+                         f"from {grid[0]:g} to {grid[-1]:g} eV, received {len(target)} from "
+                         f"{target.energy[0]:g} to {target.energy[-1]:g}: interpolate it, or use "
+                         f"--target-kind measured")
+    return "computed", "The target was declared computed (--target-kind computed)."
+
+
+def _checked_mask(energy: np.ndarray, window: tuple[float, float], edge: float,
+                  exclude: tuple[tuple[float, float], ...]) -> np.ndarray:
+    """The points that count, after the window was checked."""
+    low, high = window
+    if not (np.isfinite(low) and np.isfinite(high) and low < high):
+        raise InputError(f"a window must be two increasing energies in eV, received "
+                         f"{low:g} {high:g}: give --window LO HI")
+    if low > energy[-1] or high < energy[0]:
+        raise InputError(f"the window must overlap the target, {energy[0]:g} to {energy[-1]:g} eV, "
+                         f"received {low:g} to {high:g}: choose another --window")
+    if not low <= edge <= high:
+        raise InputError(f"the window must contain the target's edge at {edge:.1f} eV, received "
+                         f"{low:g} to {high:g}: choose another --window, or --e0 if the edge "
+                         f"was found in the wrong place")
+    mask = window_mask(energy, window, exclude)
+    if mask.sum() < MINIMUM_POINTS:
+        raise InputError(f"the window must hold at least {MINIMUM_POINTS} points of the target, "
+                         f"received {int(mask.sum())} in {low:g} to {high:g} eV: widen --window")
+    return mask
