@@ -2,8 +2,8 @@
 
 Absorption from what a beamline records (for instance G. Bunker, "Introduction to XAFS", Cambridge
 University Press 2010, chapter 3): in transmission ``mu = ln(i0/itrans)``; in fluorescence and
-electron yield ``mu = signal/i0``. The choice is made by name, or by ``--columns``, and said in words;
-where several columns could be the signal and the file does not say which, it is refused.
+electron yield ``mu = signal/i0``. The choice is made by name, or by ``--columns``, and said in
+words; where several columns could be the signal and the file does not say which, it is refused.
 """
 
 from __future__ import annotations
@@ -139,8 +139,8 @@ def _demand(table: Table, column: int, energy: np.ndarray, bad: np.ndarray, what
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
         raise InputError(f"{table.label(column)} must be {what}, received "
-                         f"{table.data[row, column]:g} at {energy[row]:g} eV in {path}: remove such "
-                         f"points, or choose other columns with {SYNTAX}")
+                         f"{table.data[row, column]:g} at {energy[row]:g} eV in {path}: remove "
+                         f"such points, or choose other columns with {SYNTAX}")
 
 
 def _by_flag(table: Table, columns: str, path: str) -> Choice:
@@ -241,7 +241,8 @@ def _i0(table: Table, roles: Mapping[int, Role], path: str) -> int | None:
         raise InputError(f"I0 must be one column, received "
                          f"{', '.join(table.label(i) for i in exact or found)} in {path} with "
                          f"columns {table.listing()}: choose with {SYNTAX}")
-    return (exact or found or [None])[0]
+    chosen = exact or found
+    return chosen[0] if chosen else None
 
 
 def _best(candidates: Mapping[int, Role], table: Table) -> tuple[list[int], str]:

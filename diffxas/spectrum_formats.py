@@ -214,7 +214,8 @@ def _athena_groups(text: str, path: str) -> list[AthenaGroup]:
     for n, block in enumerate(re.split(r"^\s*\$old_group\s*=", text, flags=re.MULTILINE)[1:]):
         block = block.split("[record]")[0]
         lists = {m[1]: [bare or re.sub(r"\\(.)", r"\1", quoted)
-                        for quoted, bare in _ITEM.findall(m[2])] for m in _ASSIGNMENT.finditer(block)}
+                        for quoted, bare in _ITEM.findall(m[2])]
+                 for m in _ASSIGNMENT.finditer(block)}
         arguments = dict(zip(lists.get("args", [])[::2], lists.get("args", [])[1::2],
                              strict=False))
         label = arguments.get("label") or f"group {n + 1}"
