@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from diffxas.errors import InputError
-from diffxas.files import replacing, write_json, write_text
+from diffxas.files import write_json, write_text
 from diffxas.spectrum import Spectrum
 from diffxas.structure import Structure
 from surrogates.nuisances import NuisanceOptions
@@ -175,6 +175,7 @@ def _priors(observation: Observation) -> list[dict[str, Any]]:
 
 def _write(out_dir: Path, observation: Observation, rows: list[ComparisonRow],
            fits: dict[str, Fit], summary: dict[str, Any]) -> None:
+    from diffxas.plots import save_figure
     from surrogates.comparison_report import draw_residuals, draw_spectra, render
 
     write_json(out_dir / "compare.json", summary)  # first: it marks the folder as ours
@@ -192,6 +193,5 @@ def _write(out_dir: Path, observation: Observation, rows: list[ComparisonRow],
     figures = {"spectra.png": draw_spectra(observation, rows, fits),
                "residuals.png": draw_residuals(observation, rows)}
     for name, figure in figures.items():
-        with replacing(out_dir / "figures" / name) as path:
-            figure.savefig(path, dpi=120)
+        save_figure(figure, out_dir / "figures" / name)
     write_text(out_dir / "report.html", render(out_dir / "figures", rows, summary))

@@ -30,6 +30,8 @@ from surrogates.nuisances import ForwardModel, Nuisance, NuisanceOptions
 
 CORRELATION_LENGTH = 1.0
 """eV, xi: residuals closer than this are one observation."""
+WINDOW_TOLERANCE = 1e-3
+"""eV; a point this close to the window's end is in it (files round their energies)."""
 BOUND_TOLERANCE = 0.01
 """A nuisance within this share of its range of a bound is reported as being at it."""
 
@@ -264,7 +266,7 @@ class MeasuredObservation(Observation):
 def window_mask(energy: np.ndarray, window: tuple[float, float],
                 exclude: tuple[tuple[float, float], ...] = ()) -> np.ndarray:
     """Which points count, (n_points,) bool; both ends of the window do."""
-    mask = (energy >= window[0] - 1e-9) & (energy <= window[1] + 1e-9)
+    mask = (energy >= window[0] - WINDOW_TOLERANCE) & (energy <= window[1] + WINDOW_TOLERANCE)
     for low, high in exclude:
         mask &= (energy < low) | (energy > high)
     return mask

@@ -13,7 +13,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from diffxas.analysis import coordination, coordination_fractions
-from diffxas.files import replacing, write_json, write_text
+from diffxas.files import write_json, write_text
+from diffxas.plots import save_figure
 from diffxas.spectrum import Spectrum
 from diffxas.structure import Structure
 from surrogates.pi_star import pi_orbitals_per_atom, pi_star_fraction, pi_star_of_target
@@ -126,8 +127,7 @@ def main() -> None:
     film = film_rows(cells, options.data / "experimental" / "dlc_c_k_nexafs.csv")
     write_text(options.out / "cells.csv", table(rows))
     write_json(options.out / "pi-star.json", {"densities": means, "film": film})
-    with replacing(options.out / "pi-star.png") as path:
-        draw(rows).savefig(path, dpi=120)
+    save_figure(draw(rows), options.out / "pi-star.png")
     print(table(means) + "\n" + table(film))
 
 
