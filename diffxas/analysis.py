@@ -50,7 +50,7 @@ def minimum_distance(structure: Structure) -> float:
     """
     if len(structure) == 1 and not structure.pbc.any():
         return float("inf")
-    # Grow the search until it finds a pair: a dense packing has its nearest pair within ~2 spacings.
+    # Grow the search until it finds a pair: no search is much larger than it needs to be.
     reach = 1.0
     while True:
         distance = neighbour_pairs(structure, reach).distance
@@ -139,6 +139,25 @@ def bond_angles(structure: Structure, pairs: Pairs | None = None) -> np.ndarray:
         cosine = np.einsum("apx,apx->ap", unit[rows[:, one]], unit[rows[:, other]])
         angles.append(np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0))).ravel())
     return np.concatenate(angles) if angles else np.zeros(0)
+
+
+def coordination_shares(site_mu: np.ndarray, coordination_numbers: np.ndarray,
+                        ) -> dict[str, np.ndarray]:
+    """What absorbers of each coordination add to the mean spectrum.
+
+    Parameters
+    ----------
+    site_mu : (n_absorbers, n_points), one spectrum for each absorber
+    coordination_numbers : (n_absorbers,)
+
+    Returns
+    -------
+    shares : "2", "3", "4" and "other" to (n_points,); their sum is the mean over all absorbers
+    """
+    site_mu, numbers = np.asarray(site_mu), np.asarray(coordination_numbers)
+    named = {key: site_mu[numbers == int(key)].sum(axis=0) for key in ("2", "3", "4")}
+    named["other"] = site_mu[~np.isin(numbers, (2, 3, 4))].sum(axis=0)
+    return {key: mu / len(site_mu) for key, mu in named.items()}
 
 
 def environment_hashes(structure: Structure, depth: int = 3) -> list[str]:
