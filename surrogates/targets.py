@@ -136,8 +136,8 @@ def _checked_mask(energy: np.ndarray, window: tuple[float, float], edge: float,
                          f"received {low:g} to {high:g}: choose another --window")
     if not low <= edge <= high:
         raise InputError(f"the window must contain the target's edge at {edge:.1f} eV, received "
-                         f"{low:g} to {high:g}: choose another --window, or --e0 if the edge "
-                         f"was found in the wrong place")
+                         f"{low:g} to {high:g}: choose another --window, or look at "
+                         f"the edge with `diffxas inspect`")
     mask = window_mask(energy, window, exclude)
     if mask.sum() < MINIMUM_POINTS:
         raise InputError(f"the window must hold at least {MINIMUM_POINTS} points of the target, "
