@@ -86,7 +86,7 @@ def flags_of(spectrum: Spectrum, window: tuple[float, float]) -> str:
         words += ["--edge", f"{spectrum.element}:{spectrum.edge}"]
     if spectrum.meta.get("columns_flag"):
         words += ["--columns", str(spectrum.meta["columns_flag"])]
-    words += ["--window", f"{window[0]:g}", f"{window[1]:g}"]
+    words += ["--window", f"{window[0]:.10g}", f"{window[1]:.10g}"]
     return shlex.join(words)
 
 

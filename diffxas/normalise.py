@@ -173,7 +173,7 @@ def _check_step(spectrum: Spectrum, e0: float, step: float, error: float, where:
     if slope < 2.0 * mean_slope:  # a drift has no steep place
         raise InputError(f"an edge must rise steeply near {e0:.1f} eV, received a slope of "
                          f"{slope:.2g} per eV, like the whole range{where}: choose another signal "
-                         f"with --columns, or the right --edge")
+                         f"with --columns (raw transmission is i0=N,itrans=M), or the right --edge")
 
 
 def _well_inside(energy: np.ndarray, e0: float, nominal_edge: float) -> bool:

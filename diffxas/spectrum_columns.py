@@ -204,17 +204,21 @@ def _by_name(table: Table, path: str) -> Choice:
         raise InputError(f"a column must be recognised as the signal, received {table.listing()} "
                          f"in {path}: choose with --columns, such as {SYNTAX}")
     best, reason = _best(candidates, table)
-    if len(best) > 1:
-        example = f"energy={energy + 1},signal={best[0] + 1}" + (
-            f",i0={i0 + 1}" if i0 is not None else "")
+    choices = [_with_i0(energy, i, candidates[i], i0, any(table.names), reason) for i in best]
+    if len(choices) > 1:
         raise InputError(f"the signal must be one column, received {len(best)} that could be it "
                          f"({', '.join(table.label(i) for i in best)}) in {path} with columns "
-                         f"{table.listing()}: choose with --columns {example}")
-    (signal,) = best
-    role = candidates[signal]
+                         f"{table.listing()}: choose with --columns {choices[0].flag} or "
+                         f"--columns {choices[1].flag}")
+    return choices[0]
+
+
+def _with_i0(energy: int, signal: int, role: Role, i0: int | None, named: bool,
+             reason: str) -> Choice:
+    """The choice of a signal with what it is to be divided by."""
     if role.kind == "itrans":
         return Choice(energy, i0=i0, itrans=signal, reason=reason)
-    if not role.ready and i0 is None and any(table.names) and role.channel != "signal":
+    if named and not role.ready and i0 is None and role.channel != "signal":
         reason = (reason + "; " if reason else "") + "not divided by an I0, which the file lacks"
     return Choice(energy, signal, None if role.ready else i0, ready=role.ready, reason=reason)
 
