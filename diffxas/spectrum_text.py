@@ -95,7 +95,7 @@ def _find_numbers(lines: list[str], path: str) -> tuple[int, str | None]:
     """
     content = [i for i, line in enumerate(lines) if line.strip() and not _is_comment(line)]
     single = False
-    for here, after in zip(content, [*content[1:], None], strict=True):
+    for here, after in zip(content, [*content[1:], None], strict=False):
         for separator in _SEPARATORS:
             count = _count_numbers(lines[here], separator)
             single = single or count == 1

@@ -282,6 +282,7 @@ BAD = {
     "empty": ("", "empty"),
     "blank": (" \n\n", "empty"),
     "prose": ("This is a letter.\nIt holds no spectrum.\n", "received none"),
+    "only comments": ("# energy mu\n# 1 2\n", "received none"),
     "one column": ("\n".join(f"{m:.4f}" for m in MU), "received one"),
     "too few points": (table(ENERGY[:19], MU[:19]), "at least 20 points, received 19"),
     "one row": ("285.0,1.0\n", "at least 20 points"),
