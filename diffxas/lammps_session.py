@@ -70,7 +70,8 @@ def evaluate(structure: Structure, style: PairStyle) -> Evaluation:
 class MovingAtoms:
     """Atoms in LAMMPS that are moved, with their cell, from outside: for ASE's optimisers.
 
-    They are not built anew at every place. Another use of LAMMPS in between is noticed, and the atoms are built again.
+    They are not built anew at every place. Another use of LAMMPS in between is noticed, and the
+    atoms are built again.
     """
 
     def __init__(self, structure: Structure, style: PairStyle) -> None:
@@ -83,8 +84,9 @@ class MovingAtoms:
             if self._job != _jobs.current:
                 _build(lmp, self._structure, self._style, tilted=True)
                 self._job = _jobs.current
-            *lengths, xy, xz, yz = box.numbers
-            lmp.reset_box([0.0, 0.0, 0.0], lengths, xy, yz, xz)
+            lx, ly, lz, xy, xz, yz = box.numbers
+            lmp.command(f"change_box all x final 0 {lx!r} y final 0 {ly!r} z final 0 {lz!r} "
+                        f"xy final {xy!r} xz final {xz!r} yz final {yz!r} units box")
             flat = np.ascontiguousarray(box.wrap(positions)).ravel()
             lmp.scatter_atoms("x", 1, 3, (ctypes.c_double * len(flat))(*flat))
             return _evaluate(lmp, box)

@@ -28,7 +28,7 @@ def matgl_calculator(folder: str, elements: Collection[str]) -> Calculator:
     InputError
         If the folder holds no matgl potential, or the model lacks one of the elements.
     """
-    config = Path(folder) / "model.json"
+    config = Path(folder).expanduser() / "model.json"
     try:
         described = json.loads(config.read_text(encoding="utf-8"))
         known = described["kwargs"]["model"]["init_args"]["element_types"]

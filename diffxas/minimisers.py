@@ -11,6 +11,7 @@ A restraint adds (K / 2) sum_i |r_i - r_i0|^2; it steers the search and is in no
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -114,7 +115,7 @@ def minimise_with_ase(structure: Structure, calculator: Calculator, *, fmax: flo
     if restraint:
         atoms.calc = _restrained(calculator, structure.positions, restraint)
     target: Any = FrechetCellFilter(atoms) if cell_too else atoms
-    optimiser = LBFGS(target, logfile=None, maxstep=0.1)
+    optimiser = LBFGS(target, logfile=os.devnull, maxstep=0.1)
     converged = False
     for _ in optimiser.irun(fmax=0.0, steps=steps):  # our threshold also looks at the stress
         here = evaluate_atoms(atoms)
@@ -134,7 +135,7 @@ def _restrained(calculator: Calculator, reference: np.ndarray, stiffness: float)
     from ase.calculators.calculator import Calculator, all_changes
 
     class Restrained(Calculator):
-        implemented_properties = ("energy", "forces")
+        implemented_properties = ["energy", "forces"]  # noqa: RUF012 - ASE wants a list
 
         def calculate(self, atoms: Any = None, properties: Any = ("energy",),
                       system_changes: Any = all_changes) -> None:

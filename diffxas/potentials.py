@@ -312,7 +312,7 @@ def _lammps_calculator(structure: Structure, style: PairStyle) -> Calculator:
     moving = MovingAtoms(structure, style)
 
     class LammpsCalculator(Calculator):
-        implemented_properties = ("energy", "forces", "stress")
+        implemented_properties = ["energy", "forces", "stress"]  # noqa: RUF012 - ASE's type
 
         def calculate(self, atoms: Any = None, properties: Any = ("energy",),
                       system_changes: Any = all_changes) -> None:

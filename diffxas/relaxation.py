@@ -162,7 +162,8 @@ def relax_file(paths: Sequence[str | Path], out: str | Path,
     labelled = labelled_structures(paths)
     output_format(out, n_structures=len(labelled))
     results = relax_many(labelled, options, progress)
-    write_structures(out, [result.structure for result in results])
+    write_structures(out, [_labelled(result, label)
+                           for result, (label, _) in zip(results, labelled, strict=True)])
     return results
 
 
@@ -243,6 +244,12 @@ def _with_results(structure: Structure, found: Evaluation | None) -> Structure:
     if found is None or not found.finite:
         return structure
     return structure.with_info(energy=found.energy).with_arrays(forces=found.forces)
+
+
+def _labelled(result: Relaxation, label: str) -> Structure:
+    """The structure with its name, and with what went wrong, for the file."""
+    named = result.structure.with_info(name=result.structure.info.get("name", label))
+    return named.with_info(relaxation=result.message) if result.message else named
 
 
 def _per_atom(found: Evaluation | None, structure: Structure) -> float:
