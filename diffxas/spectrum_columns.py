@@ -111,6 +111,9 @@ def absorption(table: Table, choice: Choice, path: str) -> tuple[np.ndarray, np.
     """
     energy = table.data[:, choice.energy] * energy_scale(table, choice.energy)
     i0 = None if choice.i0 is None else table.data[:, choice.i0]
+    for column in (choice.i0, choice.itrans):
+        if column is not None:
+            _demand(table, column, energy, ~np.isfinite(table.data[:, column]), "finite", path)
     if choice.itrans is not None and i0 is not None:
         for column in (choice.i0, choice.itrans):
             assert column is not None
@@ -121,9 +124,8 @@ def absorption(table: Table, choice: Choice, path: str) -> tuple[np.ndarray, np.
     mu = table.data[:, choice.signal]
     if i0 is None or choice.i0 is None:
         return energy, mu.copy()
-    finite = i0[np.isfinite(i0)]
-    sign = np.sign(np.median(finite)) if len(finite) else 1.0
-    _demand(table, choice.i0, energy, i0 * (sign or 1.0) <= 0,
+    sign = np.sign(np.median(i0)) or 1.0
+    _demand(table, choice.i0, energy, i0 * sign <= 0,
             "of one sign and not 0 to divide by it", path)
     return energy, mu / i0
 

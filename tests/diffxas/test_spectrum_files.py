@@ -300,6 +300,8 @@ BAD = {
     "i0 zero": (table(ENERGY, MU, ENERGY - 280.0, header="energy,TEY,I0\n"), "I0 must be"),
     "i0 dies": (table(ENERGY, MU, np.where(ENERGY == 280.0, 0.0, 1.0), header="energy,TEY,I0\n"),
                 "I0 must be .*received 0 at 280 eV"),
+    "i0 infinite": (table(ENERGY, MU, np.where(ENERGY == 280.0, np.inf, 1.0),
+                          header="energy,TEY,I0\n"), "I0 must be finite, received inf at 280"),
     "log of negative": (table(ENERGY, np.ones(51), MU - 0.5, header="energy,i0,itrans\n"),
                         "itrans must be above 0 .*received -0.4"),
     "decimal commas with commas": (table(ENERGY, MU, decimal=",", header="energy,mu\n"),
