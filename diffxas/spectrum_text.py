@@ -21,7 +21,8 @@ from diffxas.spectrum_names import UNKNOWN, role_of
 COMMENTS = ("#", "%", "!", ";", "//")
 _SEPARATORS = (";", "\t", ",", None)  # None: blanks
 _NUMBER = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)([eEdD][+-]?\d+)?")
-_MISSING = {"", "nan", "+nan", "-nan", "na", "n/a", "inf", "+inf", "-inf", "null", "none"}
+_INFINITE = {"inf", "+inf", "-inf"}
+_MISSING = {"", "nan", "+nan", "-nan", "na", "n/a", "null", "none"}
 
 
 def lines_of(text: str) -> list[str]:
@@ -34,6 +35,8 @@ def number(field: str) -> float | None:
     field = field.strip()
     if _NUMBER.fullmatch(field):
         return float(field.replace(",", ".").lower().replace("d", "e"))
+    if field.lower() in _INFINITE:
+        return float(field)
     return float("nan") if field.lower() in _MISSING else None
 
 
