@@ -140,6 +140,9 @@ def plot_convergence(traces: Mapping[str, tuple[np.ndarray, np.ndarray]],
                   marker="." if not many else "", ms=4, label=None if many else name)
     axis.set_xscale("log")
     axis.set_yscale("log")
+    for scale in (axis.xaxis, axis.yaxis):
+        scale.set_major_formatter(_plain_number)
+        scale.set_minor_formatter(_plain_number)
     axis.invert_xaxis()
     if guided_below is not None:
         axis.axvline(guided_below, color="black", lw=0.9, ls=":", label="guidance sets in")
@@ -196,7 +199,7 @@ def plot_bars(groups: Mapping[str, Sequence[Mapping[str, float]]], x_label: str,
     keys = _categories(groups)
     figure, axes = _figure(6.4, 3.8)
     axis = axes[0, 0]
-    width = 0.8 / max(1, len(groups))
+    width = 0.8 / max(2, len(groups))
     for number, (name, members) in enumerate(groups.items()):
         place = np.arange(len(keys)) + (number - (len(groups) - 1) / 2) * width
         values = np.array([[member.get(key, 0.0) for key in keys] for member in members])
@@ -269,6 +272,12 @@ def _draw(axis: Axes, x: np.ndarray, curves: Curves, best: str | None,
         axis.plot(x, y, color=sample_colour(numbers[name]), zorder=3 if strong else 2,
                   lw=2.0 if strong else (0.7 if many else 1.2), alpha=1.0 if strong else 0.8,
                   label=name + (" (best)" if strong else "") if strong or not many else None)
+
+
+def _plain_number(value: float, _place: int | None = None) -> str:
+    """Label of a logarithmic axis: 0.02 rather than a power of ten; 1, 2 and 5 of each decade."""
+    mantissa = value / 10.0 ** np.floor(np.log10(value) + 1e-9)
+    return f"{value:g}" if round(mantissa, 6) in (1, 2, 5) else ""
 
 
 def _categories(groups: Mapping[str, Sequence[Mapping[str, float]]]) -> list[str]:

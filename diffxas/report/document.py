@@ -110,6 +110,7 @@ def render(document: Document) -> str:
                                      undefined=jinja2.StrictUndefined)
     environment.filters["cell"] = format_cell
     environment.filters["png"] = figure_base64
+    environment.filters["width"] = lambda figure: round(96 * figure.get_figwidth())
     environment.tests["quantity"] = lambda value: isinstance(value, int | float) or value is None
     payload = {"colours": COORDINATION_COLOURS, "first": document.first_view,
                "views": [_view_data(view) for view in shown]}
@@ -124,7 +125,7 @@ def render(document: Document) -> str:
 
 
 def format_cell(value: Cell) -> str:
-    """A table entry: four significant digits, a dash for nothing."""
+    """A table entry: four significant digits, a dash for a number that is missing."""
     if value is None or (isinstance(value, float) and not np.isfinite(value)):
         return "–"  # noqa: RUF001
     if isinstance(value, float):

@@ -181,7 +181,8 @@ def _document(content: ReportContent, figures: Sequence[FigureBlock]) -> Documen
         Section("Samples", tables=(_sample_table(content), _coordination_table(content))),
         Section("Spectra", text=_spectra_text(content), tables=_nuisance_tables(content),
                 figures=tuple(f for f in figures if f.name in spectral)),
-        Section("Structure", figures=tuple(f for f in figures if f.name not in spectral)),
+        Section("Distances and coordination",
+                figures=tuple(f for f in figures if f.name not in spectral)),
     )
     views = [View(s.name, state, structure) for s in content.samples
              for state, structure in (("as sampled", s.sampled), ("relaxed", s.relaxed))
@@ -250,9 +251,9 @@ def _sample_table(content: ReportContent) -> Table:
         "largest force (eV/Å)": [s.largest_force for s in content.samples],
         "sampling (s)": [s.seconds_sampling for s in content.samples],
         "relaxing (s)": [s.seconds_relaxing for s in content.samples],
-        "note": [s.note or None for s in content.samples],
+        "note": [s.note for s in content.samples],
     }
-    shown = {k: v for k, v in columns.items() if any(value is not None for value in v)}
+    shown = {k: v for k, v in columns.items() if any(value not in (None, "") for value in v)}
     caption = "Sampled: as the reverse diffusion left it. "
     if "energy, relaxed (eV/atom)" in shown:
         caption += ("Relaxed: at the nearest minimum of the potential; pressure and largest force "
@@ -275,8 +276,9 @@ def _coordination_table(content: ReportContent) -> Table:
         structures.append((content.reference_name, "as given", content.reference))
     fractions = [coordination_fractions(structure) for _, _, structure in structures]
     keys = [key for key in fractions[0] if any(f[key] > 0 for f in fractions)]
-    rows = tuple((name, state, structure.density, *(f"{100 * f[key]:.1f}" for key in keys))
-                 for (name, state, structure), f in zip(structures, fractions, strict=True))
+    rows: tuple[tuple[Cell, ...], ...] = tuple(
+        (name, state, structure.density, *(round(100 * f[key], 1) for key in keys))
+        for (name, state, structure), f in zip(structures, fractions, strict=True))
     header = ("structure", "state", "density (g/cm³)", *(f"{k} bonds (%)" for k in keys))
     return Table("Coordination", header, rows,
                  "Atoms by their number of bonds; carbon atoms nearer than 1.85 Å are bonded.")
@@ -294,6 +296,8 @@ def _spectra_text(content: ReportContent) -> tuple[str, ...]:
 def _nuisance_tables(content: ReportContent) -> tuple[Table, ...]:
     if not content.nuisances:
         return ()
+    rows: tuple[tuple[Cell, ...], ...]
+    header: tuple[str, ...]
     if len(content.samples) <= MAXIMUM_COLUMNS:
         header = tuple(s.name for s in content.samples)
         rows = tuple((n.name, n.unit, n.prior, *n.values) for n in content.nuisances)

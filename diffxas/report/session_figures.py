@@ -113,5 +113,7 @@ def _coordination(content: ReportContent) -> FigureBlock:
     if content.reference is not None:
         groups[content.reference_name] = [coordination_fractions(content.reference)]
     figure = plots.plot_bars(groups, "number of bonds", "share of atoms", colours)
-    return FigureBlock("coordination", "Coordination before and after relaxation",
+    relaxed = any(s.relaxed is not None for s in content.samples)
+    return FigureBlock("coordination",
+                       "Coordination before and after relaxation" if relaxed else "Coordination",
                        "Bars are means over samples, dots the single samples.", figure)

@@ -101,9 +101,9 @@
 
   function home() {
     viewer.zoomTo();
-    viewer.rotate(-72, "x");
-    viewer.rotate(20, "y");
-    viewer.zoom(1.15);
+    viewer.rotate(25, "y");
+    viewer.rotate(18, "x");
+    viewer.zoom(0.95);
   }
 
   function entry(colour, text) {
