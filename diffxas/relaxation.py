@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from diffxas.errors import InputError, RunError
+from diffxas.lammps_library import LammpsMissing
 from diffxas.minimisers import Evaluation, Minimum
 from diffxas.potentials import Potential, PotentialSpec, check_potential, potential
 from diffxas.structure import Structure
@@ -178,8 +179,10 @@ def _relax(structure: Structure, found: Potential, options: RelaxationOptions) -
             structure, fmax=options.fmax, steps=options.steps or found.default_steps,
             cell_too=options.cell_too, restraint=options.restraint)
         message = _breakdown(structure, minimum)
-    except (RunError, ArithmeticError, np.linalg.LinAlgError) as error:
-        message = str(error)
+    except (InputError, LammpsMissing):
+        raise
+    except (RuntimeError, ArithmeticError, ValueError) as error:  # also of users' calculators
+        message = (str(error).strip().splitlines() or [type(error).__name__])[0]
     failed = minimum is None or bool(message)
     if not failed and minimum is not None and not minimum.converged:
         message = (f"not converged after {minimum.steps} steps: largest force "

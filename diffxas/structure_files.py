@@ -9,7 +9,7 @@ it, ``Masses`` and ``Atom Type Labels``; units are ``metal``, the atom style ``a
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 WRITERS = {".extxyz": "extxyz", ".cif": "cif", ".vasp": "vasp", ".data": "lammps-data"}
 FORMATS = tuple(suffix[1:] for suffix in WRITERS)
 SINGLE_FRAME = ("vasp", "lammps-data")
+ATOM_RESULTS = ("charges", "magmoms", "energies", "stresses")
 COMPRESSED = (".gz", ".bz2", ".xz")
 
 
@@ -167,9 +168,21 @@ def _from_frame(atoms: Atoms, where: str) -> Structure:
     atoms.info = {key: _plain(value) for key, value in atoms.info.items()}
     atoms.arrays.pop("spacegroup_kinds", None)
     try:
-        return Structure.from_atoms(atoms)
+        return _with_other_results(Structure.from_atoms(atoms), atoms)
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
+
+
+def _with_other_results(structure: Structure, atoms: Atoms) -> Structure:
+    """ASE's reader takes ``stress``, ``charges``, ... out of a file's columns; put them back."""
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    if not isinstance(atoms.calc, SinglePointCalculator):
+        return structure
+    others = {name: value for name, value in atoms.calc.results.items()
+              if value is not None and name not in ("energy", "forces")}
+    columns = {name: np.array(others.pop(name)) for name in ATOM_RESULTS if name in others}
+    return structure.with_info(**others).with_arrays(**columns)
 
 
 def _plain(value: Any) -> Any:
@@ -179,11 +192,19 @@ def _plain(value: Any) -> Any:
 
 
 def _writable(structure: Structure) -> Structure:
-    """A structure whose ``info`` survives extended XYZ: no None, no nested mappings."""
-    info = {key: _plain(value) for key, value in structure.info.items()
-            if value is not None and not isinstance(value, Mapping)}
+    """A structure that survives the one header line and the flat columns of extended XYZ.
+
+    None and empty text have no notation there and are left out; line ends become blanks; per-atom
+    tensors become rows of their components.
+    """
+    info = {key: " ".join(value.split("\n")) if isinstance(value, str) else _plain(value)
+            for key, value in structure.info.items()
+            if value is not None and not (isinstance(value, str) and not value)}
+    arrays = {key: np.asarray(column) for key, column in structure.arrays.items()}
+    arrays = {key: column.reshape(len(column), -1) if column.ndim > 2 else column
+              for key, column in arrays.items()}
     return Structure(structure.positions, structure.numbers, structure.cell, structure.pbc, info,
-                     structure.arrays)
+                     arrays)
 
 
 def _bare(structure: Structure) -> Atoms:

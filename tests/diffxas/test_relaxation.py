@@ -7,7 +7,9 @@ from ase.build import bulk
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.lj import LennardJones
 
+from diffxas import lammps_session
 from diffxas.errors import InputError
+from diffxas.lammps_library import LammpsMissing
 from diffxas.potentials import potential_energy
 from diffxas.relaxation import (
     RelaxationOptions,
@@ -118,6 +120,15 @@ def test_the_users_lammps_lines_relax_like_the_ase_calculator(tmp_path):
         potential=LennardJones(epsilon=0.0104, sigma=3.4, rc=8.0), fmax=1e-4))
     assert ours.energy_after == pytest.approx(theirs.energy_after, abs=1e-6)
     assert ours.pressure_gpa == pytest.approx(theirs.pressure_gpa, abs=1e-3)
+
+
+def test_absent_lammps_is_not_a_failed_relaxation(monkeypatch):
+    def absent(structure, style):
+        raise LammpsMissing("LAMMPS must be importable")
+
+    monkeypatch.setattr(lammps_session, "evaluate", absent)
+    with pytest.raises(LammpsMissing):
+        relax(diamond())
 
 
 @pytest.mark.parametrize("good", [0, 3])

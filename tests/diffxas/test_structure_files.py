@@ -60,6 +60,22 @@ def test_extended_xyz_keeps_columns_energy_and_forces(tmp_path, structure):
     assert np.allclose(first.positions, structure.positions, atol=1e-7)
 
 
+def test_awkward_columns_and_header_entries_survive(tmp_path, structure):
+    tensors = np.random.default_rng(0).normal(size=(8, 3, 3))
+    awkward = structure.with_info(nothing=None, empty="", note="two\nlines", after="kept",
+                                  settings={"fmax": 0.01}, stress=np.eye(3)).with_arrays(
+        charges=np.arange(8.0), born=tensors)
+    write_structures(tmp_path / "out.extxyz", awkward)
+    (back,) = read_structures(tmp_path / "out.extxyz")
+    assert back.info["note"] == "two lines" and back.info["after"] == "kept"
+    assert back.info["settings"] == {"fmax": 0.01}
+    assert "nothing" not in back.info and "empty" not in back.info
+    assert np.allclose(back.arrays["charges"], np.arange(8.0))
+    assert np.allclose(back.arrays["born"].reshape(8, 3, 3), tensors, atol=1e-7)
+    assert back.info["energy"] == pytest.approx(-12.5)
+    assert np.asarray(back.info["stress"]).shape in ((3, 3), (6,))
+
+
 @pytest.mark.parametrize("suffix", [".extxyz", ".cif", ".vasp", ".data"])
 @pytest.mark.parametrize("cell", CELLS)
 def test_every_format_keeps_the_energy(tmp_path, suffix, cell):
