@@ -19,7 +19,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,6 +33,9 @@ from diffxas.lammps_library import (
 )
 from diffxas.minimisers import EV_PER_A3_IN_GPA, Evaluation, Minimum
 from diffxas.structure import Structure
+
+if TYPE_CHECKING:
+    from ase.calculators.calculator import Calculator
 
 BAR_IN_GPA = 1e-4
 STRESSES = ("pxx", "pyy", "pzz", "pxy", "pxz", "pyz")
@@ -90,6 +93,26 @@ class MovingAtoms:
             flat = np.ascontiguousarray(box.wrap(positions)).ravel()
             lmp.scatter_atoms("x", 1, 3, (ctypes.c_double * len(flat))(*flat))
             return _evaluate(lmp, box)
+
+
+def lammps_calculator(structure: Structure, style: PairStyle) -> Calculator:
+    """LAMMPS as an ASE calculator, for optimisers that also move the cell."""
+    from ase.calculators.calculator import Calculator, all_changes
+    from ase.stress import full_3x3_to_voigt_6_stress
+
+    moving = MovingAtoms(structure, style)
+
+    class LammpsCalculator(Calculator):
+        implemented_properties = ["energy", "forces", "stress"]  # noqa: RUF012 - ASE's type
+
+        def calculate(self, atoms: Any = None, properties: Any = ("energy",),
+                      system_changes: Any = all_changes) -> None:
+            super().calculate(atoms, properties, system_changes)
+            here = moving.at(self.atoms.get_positions(), self.atoms.cell.array)
+            self.results = {"energy": here.energy, "forces": here.forces,
+                            "stress": full_3x3_to_voigt_6_stress(here.stress)}
+
+    return LammpsCalculator()
 
 
 def minimise(structure: Structure, style: PairStyle, *, fmax: float, steps: int,

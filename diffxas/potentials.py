@@ -20,7 +20,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -98,7 +98,7 @@ class LammpsPotential(Potential):
 
         style = self._style(structure)
         if cell_too:
-            calculator = _lammps_calculator(structure, style)
+            calculator = lammps_session.lammps_calculator(structure, style)
             return minimise_with_ase(structure, calculator, fmax=fmax, steps=steps,
                                      cell_too=True, restraint=restraint)
         return lammps_session.minimise(structure, style, fmax=fmax, steps=steps,
@@ -177,17 +177,17 @@ def check_potential(spec: PotentialSpec, elements: Collection[str]) -> Potential
     LammpsMissing
         If LAMMPS cannot be loaded (a RunError whose message names the way round).
     """
+    from ase.data import atomic_numbers
+
     found = potential(spec, elements)
     if isinstance(found, LammpsPotential):
         load_lammps()
         symbols = sorted(set(elements))
-        length = 12.0 * (len(symbols) + 1)
-        from ase import Atoms
-
-        lone = Atoms(symbols, [(12.0 * i + 6.0, 1.0, 1.0) for i in range(len(symbols))],
-                     cell=[length, 30.0, 30.0], pbc=True)
+        lone = Structure(np.outer(np.arange(len(symbols)), [12.0, 0, 0]),
+                         np.array([atomic_numbers[symbol] for symbol in symbols]),
+                         np.diag([12.0 * (len(symbols) + 1), 30.0, 30.0]))
         try:
-            found.evaluate(Structure.from_atoms(lone))
+            found.evaluate(lone)
         except LammpsError as error:
             raise InputError(f"the potential must work for {', '.join(symbols)}, received "
                              f"{spec!r} and from LAMMPS \"{error}\": correct it, "
@@ -300,25 +300,3 @@ def _located(word: str, folder: Path) -> str:
         if place.is_file():
             return f'"{place.resolve()}"'
     return word
-
-
-def _lammps_calculator(structure: Structure, style: PairStyle) -> Calculator:
-    """LAMMPS as an ASE calculator, for optimisers that also move the cell."""
-    from ase.calculators.calculator import Calculator, all_changes
-    from ase.stress import full_3x3_to_voigt_6_stress
-
-    from diffxas.lammps_session import MovingAtoms
-
-    moving = MovingAtoms(structure, style)
-
-    class LammpsCalculator(Calculator):
-        implemented_properties = ["energy", "forces", "stress"]  # noqa: RUF012 - ASE's type
-
-        def calculate(self, atoms: Any = None, properties: Any = ("energy",),
-                      system_changes: Any = all_changes) -> None:
-            super().calculate(atoms, properties, system_changes)
-            here = moving.at(self.atoms.get_positions(), self.atoms.cell.array)
-            self.results = {"energy": here.energy, "forces": here.forces,
-                            "stress": full_3x3_to_voigt_6_stress(here.stress)}
-
-    return LammpsCalculator()

@@ -169,8 +169,9 @@ class Structure:
         from pymatgen.core import Lattice
         from pymatgen.core import Structure as PymatgenStructure
 
+        a, b, c = (bool(periodic) for periodic in self.pbc)
         return PymatgenStructure(
-            Lattice(self.cell, pbc=tuple(bool(p) for p in self.pbc)), self.symbols,
+            Lattice(self.cell, pbc=(a, b, c)), self.symbols,
             self.positions, coords_are_cartesian=True,
             site_properties={k: np.asarray(v).tolist() for k, v in self.arrays.items()},
         )

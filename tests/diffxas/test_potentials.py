@@ -12,6 +12,7 @@ from ase.calculators.lj import LennardJones
 from diffxas import lammps_library
 from diffxas.errors import InputError
 from diffxas.lammps_library import LammpsMissing
+from diffxas.lammps_session import PairStyle, lammps_calculator
 from diffxas.potentials import (
     available_potentials,
     check_potential,
@@ -85,6 +86,25 @@ def test_energy_knows_no_orientation_image_or_order():
     e_other, f_other, _ = potential_energy(other)
     assert e_other == pytest.approx(energy, abs=1e-9)
     assert np.allclose(f_other, forces[order] @ turn, atol=1e-8)
+
+
+def test_moved_atoms_have_the_energy_of_atoms_built_there():
+    """Also when LAMMPS served another structure in between, and when the cell changes its tilt."""
+    structure, turns = distorted(), np.array([[1, 0, 0], [2, 1, 0], [0, -3, 1]])
+    rebo = f'pair_coeff * * "{lammps_library.potentials_folder() / "CH.rebo"}" C'
+    calculator = lammps_calculator(structure, PairStyle(("pair_style rebo", rebo), ("C",)))
+    for step, cell in enumerate((structure.cell, turns @ structure.cell, structure.cell * 1.02)):
+        here = replace(structure, cell=cell, positions=structure.positions * (1 + 0.01 * step))
+        atoms = here.to_atoms()
+        atoms.calc = calculator
+        energy, forces, stress = potential_energy(here)  # uses the same LAMMPS
+        assert atoms.get_potential_energy() / 8 == pytest.approx(energy, abs=1e-9)
+        assert np.allclose(atoms.get_forces(), forces, atol=1e-7)
+        assert np.allclose(atoms.get_stress(voigt=False), stress, atol=1e-9)
+        moved = here.with_positions(here.positions + 0.01 * np.sin(np.arange(24)).reshape(8, 3))
+        atoms.positions = moved.positions
+        from_calculator = atoms.get_potential_energy() / 8
+        assert from_calculator == pytest.approx(potential_energy(moved)[0], abs=1e-9)
 
 
 def test_far_separated_copies_add():
