@@ -140,7 +140,7 @@
     let text = view.label + ", " + view.state + ": " + view.summary + ".";
     if (view.symbols.length < view.atoms) {
       text += " A cut-out is shown: the " + view.symbols.length + " atoms nearest to the middle of " +
-        view.atoms + ", without the cell.";
+        view.atoms + ", without the cell; the shares above are of these.";
     }
     element("about").textContent = text;
   }
