@@ -1,0 +1,245 @@
+r"""A surrogate: the local environment of an absorber to its X-ray absorption near-edge spectrum.
+
+An equivariant trunk gives every atom features; their invariants (scalars s, and the squared norms
+of vectors and tensors) go through a small perceptron to a bounded latent vector
+
+    z = Z tanh(MLP(s, |v|^2, |t|^2) / Z),
+
+from which each theory t that the model was trained on (DFT, FEFF, ...) is read linearly in the basis
+of the principal components P_t of its own training spectra, around their mean m_t:
+
+    mu_t(E) = softplus_beta(m_t(E) + sum_k (W_t z + b_t)_k  sqrt(lambda_k) P_tk(E)).
+
+Why this shape: training data are few bond networks. A latent that is shared between a cheap theory
+on many networks and a costly one on four carries over what the cheap one taught (a linear map from
+FEFF to DFT spectra already predicts a left-out density better than geometry alone); the tanh bounds
+what a strange environment can do, where unbounded heads let single atoms explode; components keep
+the output within shapes that spectra have; softplus keeps it non-negative.
+
+The spectrum of a cell is the mean over its absorbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import silu, softplus
+
+from diffxas.denoiser import species_indices
+from diffxas.errors import InputError
+from diffxas.graph import Graph, build_graph
+from diffxas.network import EquivariantNetwork
+from diffxas.structure import Structure
+
+LATENT_BOUND = 3.0
+SOFTPLUS_BETA = 40.0
+
+
+@dataclass(frozen=True)
+class Theory:
+    """One kind of label: its energies (eV), and how many principal components carry it."""
+
+    name: str
+    energy: list[float]
+    n_components: int = 16
+
+
+@dataclass(frozen=True)
+class SurrogateConfig:
+    """Everything needed to rebuild a surrogate; stored in its ``config.json``.
+
+    ``theories[0]`` is what it predicts; the others were taught beside it. ``absorber`` and ``edge``
+    say whose spectra these are; ``elements`` what a structure may hold.
+    """
+
+    elements: list[str]
+    absorber: str
+    edge: str
+    theories: list[Theory]
+    n_members: int = 2
+    cutoff: float = 4.2
+    n_layers: int = 2
+    n_scalars: int = 32
+    n_vectors: int = 16
+    n_tensors: int = 8
+    n_products: int = 12
+    hidden: int = 32
+    n_basis: int = 20
+    n_latent: int = 24
+    degree: float = 30.0
+    dropout: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """For ``config.json``."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> SurrogateConfig:
+        """From ``config.json``."""
+        theories = [Theory(**t) for t in content["theories"]]
+        return cls(**{**content, "theories": theories})
+
+
+class Readout(nn.Module):
+    """Latent vectors to spectra of one theory."""
+
+    mean: Tensor
+    components: Tensor
+
+    def __init__(self, theory: Theory, n_latent: int) -> None:
+        super().__init__()
+        n_grid = len(theory.energy)
+        self.register_buffer("mean", torch.zeros(n_grid))
+        self.register_buffer("components", torch.zeros(theory.n_components, n_grid))
+        self.linear = nn.Linear(n_latent, theory.n_components)
+
+    def set_basis(self, spectra: np.ndarray, weights: np.ndarray) -> None:
+        """Mean and scaled principal components of (n_sites, n_grid) spectra, weighted by site."""
+        weights = weights / weights.sum()
+        mean = weights @ spectra
+        centred = (spectra - mean) * np.sqrt(weights)[:, None]
+        _, s, v = np.linalg.svd(centred, full_matrices=False)
+        n = len(self.components)
+        # The sign of a singular vector is arbitrary; fixed, so that reruns give the same basis.
+        sign = np.sign(v[np.arange(n), np.abs(v[:n]).argmax(1)])
+        self.mean.copy_(torch.as_tensor(mean))
+        self.components.copy_(torch.as_tensor((sign * s[:n])[:, None] * v[:n]))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """(n_sites, n_latent) -> (n_sites, n_grid)."""
+        return softplus(self.mean + self.linear(z) @ self.components, beta=SOFTPLUS_BETA)
+
+
+class SurrogateNetwork(nn.Module):
+    """One member: positions to latent vectors of the absorbers, and readouts for every theory."""
+
+    def __init__(self, config: SurrogateConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.trunk = EquivariantNetwork(
+            config.elements, n_layers=config.n_layers, cutoff=config.cutoff,
+            n_scalars=config.n_scalars, n_vectors=config.n_vectors, n_tensors=config.n_tensors,
+            n_products=config.n_products, hidden=config.hidden, n_basis=config.n_basis,
+            degree=config.degree,
+        )
+        n_invariants = config.n_scalars + config.n_vectors + config.n_tensors
+        self.norm = nn.LayerNorm(n_invariants)
+        self.dropout = nn.Dropout(config.dropout)
+        self.first = nn.Linear(n_invariants, 64)
+        self.second = nn.Linear(64, config.n_latent)
+        self.readouts = nn.ModuleList(Readout(t, config.n_latent) for t in config.theories)
+
+    def latent(self, positions: Tensor, species: Tensor, graph: Graph, sites: Tensor,
+               cells: Tensor | None = None) -> Tensor:
+        """z of the absorbers ``sites`` (indices of atoms), (n_sites, n_latent)."""
+        some = sites if len(sites) < len(species) else None
+        x = self.trunk(species, graph.vectors(positions, cells), graph, sites=some)[sites]
+        invariants = []
+        for (mul, ir), part in zip(self.trunk.irreps_out, self.trunk.irreps_out.slices(),
+                                   strict=True):
+            block = x[:, part].reshape(len(x), mul, ir.dim)
+            invariants.append(block[..., 0] if ir.l == 0 else block.square().sum(-1))
+        hidden = silu(self.first(self.dropout(self.norm(torch.cat(invariants, 1)))))
+        z = self.second(self.dropout(hidden))
+        return LATENT_BOUND * torch.tanh(z / LATENT_BOUND)
+
+    def forward(self, positions: Tensor, species: Tensor, graph: Graph, sites: Tensor,
+                theory: int = 0, cells: Tensor | None = None) -> Tensor:
+        """Spectra of the absorbers, (n_sites, n_grid).
+
+        Parameters
+        ----------
+        positions : (n_atoms, 3), angstrom; ``cells`` (n_structures, 3, 3) if a gradient is wanted
+        species : (n_atoms,) int64, index into the config's elements
+        sites : (n_sites,) int64, which atoms absorb
+        theory : index into the config's theories
+        """
+        spectra: Tensor = self.readouts[theory](
+            self.latent(positions, species, graph, sites, cells)
+        )
+        assert spectra.shape == (len(sites), len(self.config.theories[theory].energy))
+        return spectra
+
+
+@dataclass(frozen=True)
+class Surrogate:
+    """An ensemble of members with one config: what users hold.
+
+    Attributes
+    ----------
+    name : shipped name or folder
+    members : trained networks
+    record : the whole ``config.json`` (training structures, licence, axis note)
+    """
+
+    name: str
+    config: SurrogateConfig
+    members: Sequence[SurrogateNetwork]
+    record: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def energy(self) -> np.ndarray:
+        """Energies of the predicted spectra, (n_grid,), eV."""
+        return np.array(self.config.theories[0].energy)
+
+    @property
+    def element(self) -> str:
+        """Symbol of the absorber."""
+        return self.config.absorber
+
+    @property
+    def edge(self) -> str:
+        """Edge of the absorber, such as ``K``."""
+        return self.config.edge
+
+    @property
+    def elements(self) -> tuple[str, ...]:
+        """Chemical symbols that structures may hold."""
+        return tuple(self.config.elements)
+
+    def absorbers(self, structure: Structure) -> np.ndarray:
+        """Indices of the absorbing atoms, (n_absorbers,).
+
+        Raises
+        ------
+        InputError
+            If the structure holds none, or holds an element that the surrogate does not know.
+        """
+        symbols = structure.symbols
+        species_indices(symbols, self.config.elements, "surrogate")
+        sites = np.flatnonzero(np.array(symbols) == self.element)
+        if not len(sites):
+            raise InputError(f"a structure must hold {self.element}, the absorber of {self.name}, "
+                             f"received {structure.formula}: choose another structure or --edge")
+        return sites
+
+    def spectra(self, positions: Tensor, structure: Structure,
+                cells: Tensor | None = None) -> Tensor:
+        """Spectra by every member, (n_members, n_absorbers, n_grid); differentiable.
+
+        ``structure`` gives species and cell; ``positions`` (n_atoms, 3) the place of its atoms.
+        """
+        dtype = next(self.members[0].parameters()).dtype
+        device = next(self.members[0].parameters()).device
+        placed = structure.with_positions(positions.detach().cpu().numpy())
+        graph = build_graph(placed, self.config.cutoff, dtype=dtype, device=device)
+        species = species_indices(structure.symbols, self.config.elements, "surrogate").to(device)
+        sites = torch.as_tensor(self.absorbers(structure), device=device)
+        x = positions.to(device, dtype)
+        return torch.stack([m(x, species, graph, sites, 0, cells) for m in self.members])
+
+    def predict_sites(self, structure: Structure) -> np.ndarray:
+        """Spectra of the absorbers, mean over the members, (n_absorbers, n_grid)."""
+        return self.predict_sites_with_uncertainty(structure)[0]
+
+    def predict_sites_with_uncertainty(self, structure: Structure) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation over the members, each (n_absorbers, n_grid)."""
+        with torch.no_grad():
+            spectra = self.spectra(torch.tensor(structure.positions), structure).double().cpu()
+        spread = spectra.std(0) if len(spectra) > 1 else torch.zeros_like(spectra[0])
+        return spectra.mean(0).numpy(), spread.numpy()

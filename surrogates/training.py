@@ -1,0 +1,240 @@
+"""Training a surrogate on site spectra of one or several theories at once.
+
+A step takes structures of every theory. Structures are drawn so that bond networks weigh equally,
+not cells: near-copies of one network share a ``parent`` and its weight. Positions are jittered, and
+besides the sites the mean over a structure's labelled sites is fitted, since that is what a
+measurement sees.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import diffxas
+from diffxas.denoiser import species_indices
+from diffxas.errors import InputError
+from diffxas.graph import Graph, build_graph
+from diffxas.prior import build_options, read_toml, refuse_other_run
+from diffxas.training import Schedule, train
+from diffxas.weights import save_model
+from surrogates.datasets import SiteSpectra, load_site_spectra
+from surrogates.model import Readout, Surrogate, SurrogateConfig, SurrogateNetwork, Theory
+
+
+@dataclass(frozen=True)
+class SurrogateTraining:
+    """What ``diffxas train surrogate --config FILE.toml`` may say.
+
+    Attributes
+    ----------
+    theory_weights : theory -> weight of its loss
+    exclude : a text file of names (or parents' names) that take no part
+    leave_out_density : densities (g/cm3); structures within ``leave_out_margin`` take no part
+    jitter : standard deviation of the noise on positions, angstrom
+    derivative : weight of the error of dmu/dE against that of mu
+    cell_mean : weight of the error of the mean over a structure's sites
+    batch : theory -> structures a step (1 where it says nothing)
+    max_sites : at most so many sites of a structure a step, drawn anew each time
+    axis_note : what is known of the energy axis; stored with the weights
+    """
+
+    theory_weights: dict[str, float] = field(default_factory=dict)
+    exclude: str = ""
+    leave_out_density: list[float] = field(default_factory=list)
+    leave_out_margin: float = 0.15
+    jitter: float = 0.03
+    derivative: float = 0.2
+    cell_mean: float = 1.0
+    batch: dict[str, int] = field(default_factory=dict)
+    max_sites: int = 72
+    seed: int = 0
+    licence: str = ""
+    axis_note: str = ""
+    model: dict[str, Any] = field(default_factory=dict)
+    schedule: dict[str, Any] = field(default_factory=dict)
+
+
+class SpectraLoss:
+    """Relative squared errors of sites, derivatives and means, summed over theories."""
+
+    def __init__(self, data: Sequence[SiteSpectra], config: SurrogateConfig,
+                 options: SurrogateTraining, member: int) -> None:
+        self.config, self.options, self.member = config, options, member
+        self.theories = [t.name for t in config.theories]
+        self.data = [[d for d in data if d.theory == name] for name in self.theories]
+        self.draw = [network_weights(group) for group in self.data]
+        self.variance = []
+        for group, draw in zip(self.data, self.draw, strict=True):
+            spectra, weights = stacked(group, draw)
+            mean = weights @ spectra / weights.sum()
+            self.variance.append(float(weights @ ((spectra - mean) ** 2).mean(1) / weights.sum()))
+        self.graphs: dict[int, Graph] = {}
+
+    def __call__(self, model: nn.Module, step: int) -> Tensor:
+        """The loss of one step."""
+        rng = np.random.default_rng([self.options.seed, self.member, step])
+        total = torch.zeros(())
+        for k, (group, draw) in enumerate(zip(self.data, self.draw, strict=True)):
+            weight = self.options.theory_weights.get(self.theories[k], 1.0)
+            batch = self.options.batch.get(self.theories[k], 1)
+            for index in rng.choice(len(group), batch, p=draw):
+                error = self.one(model, group[index], k, rng)
+                total = total + weight * error / self.variance[k] / batch
+        return total
+
+    def one(self, model: nn.Module, item: SiteSpectra, theory: int,
+            rng: np.random.Generator) -> Tensor:
+        """Squared error of one structure, positions jittered."""
+        jitter = self.options.jitter * rng.standard_normal(item.structure.positions.shape)
+        positions = torch.tensor(item.structure.positions + jitter, dtype=torch.float32)
+        graph = self.graphs.get(id(item))
+        if graph is None:  # a list with a skin serves every jitter of the structure
+            skin = 6 * self.options.jitter
+            graph = build_graph(item.structure, self.config.cutoff + skin)
+            self.graphs[id(item)] = graph
+        species = species_indices(item.structure.symbols, self.config.elements, "surrogate")
+        rows = np.arange(len(item.sites))
+        if len(rows) > self.options.max_sites:
+            rows = np.sort(rng.choice(rows, self.options.max_sites, replace=False))
+        sites = torch.as_tensor(item.sites[rows])
+        error = model(positions, species, graph, sites, theory)
+        error = error - torch.as_tensor(item.spectra[rows])
+        o = self.options
+        value = error.square().mean() + o.cell_mean * error.mean(0).square().mean()
+        return value + o.derivative * error.diff(dim=1).square().mean() * SMOOTHNESS
+
+
+SMOOTHNESS = 10.0
+"""Squared steps between points are about this much smaller than squared values."""
+
+
+def network_weights(group: Sequence[SiteSpectra]) -> np.ndarray:
+    """Probabilities of drawing each structure such that every network (parent) is as likely."""
+    parents = [item.parent for item in group]
+    counts = {parent: parents.count(parent) for parent in parents}
+    return np.array([1 / counts[parent] for parent in parents]) / len(counts)
+
+
+def stacked(group: Sequence[SiteSpectra], draw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Spectra of all sites (n_sites, n_grid) and the weight of each."""
+    spectra = np.concatenate([item.spectra for item in group])
+    weights = np.concatenate([np.full(len(item.sites), w / len(item.sites))
+                              for item, w in zip(group, draw, strict=True)])
+    return spectra, weights
+
+
+def split(data: Sequence[SiteSpectra], options: SurrogateTraining) -> list[SiteSpectra]:
+    """What may be trained on: without the excluded names and the left-out densities."""
+    excluded = set(Path(options.exclude).read_text().split()) if options.exclude else set()
+    kept = []
+    for item in data:
+        near = any(abs(item.structure.density - d) <= options.leave_out_margin
+                   for d in options.leave_out_density)
+        if not near and not excluded & {item.name, item.parent}:
+            kept.append(item)
+    return kept
+
+
+def train_surrogate(paths: Sequence[Path], folder: Path, config: Path | None = None) -> Path:
+    """Train (or go on training) an ensemble; the model folder is ``folder``.
+
+    Raises
+    ------
+    InputError
+        For bad data or config, or a folder whose run had other data or settings.
+    """
+    options: SurrogateTraining = build_options(SurrogateTraining, read_toml(config), "the config")
+    schedule: Schedule = build_options(Schedule, options.schedule, "[schedule]")
+    data = split(load_site_spectra(paths), options)
+    if not data:
+        raise InputError("training data must hold at least one structure, received none after "
+                         "exclude and leave_out_density: check both in the config")
+    model_config = configure(data, options)
+    record = training_record(data, options, model_config)
+    refuse_other_run(folder, record)
+    tensors: dict[str, Tensor] = {}
+    for member in range(model_config.n_members):
+        network = new_member(data, model_config, options.seed * 1000 + member)
+        loss = SpectraLoss(data, model_config, options, member)
+        average = train(network, loss, schedule, folder / f"member_{member}",
+                        title=f"surrogate, member {member + 1} of {model_config.n_members}")
+        tensors |= {f"{member}.{k}": v for k, v in average.state_dict().items()}
+    save_model(folder, record, tensors)
+    return folder
+
+
+def configure(data: Sequence[SiteSpectra], options: SurrogateTraining) -> SurrogateConfig:
+    """The model's config from data and options; theories in the order of the data."""
+    first: dict[str, SiteSpectra] = {}
+    for item in data:
+        first.setdefault(item.theory, item)
+    theories = [Theory(name, [float(e) for e in item.energy]) for name, item in first.items()]
+    lead = next(iter(first.values()))
+    content = {
+        **options.model, "elements": sorted({e for d in data for e in d.structure.symbols}),
+        "absorber": lead.element, "edge": lead.edge, "theories": theories,
+    }
+    result: SurrogateConfig = build_options(SurrogateConfig, content, "[model]")
+    return result
+
+
+def new_member(data: Sequence[SiteSpectra], config: SurrogateConfig, seed: int) -> SurrogateNetwork:
+    """An untrained member whose readouts hold the principal components of the training spectra."""
+    torch.manual_seed(seed)
+    network = SurrogateNetwork(config)
+    for readout, theory in zip(network.readouts, config.theories, strict=True):
+        group = [d for d in data if d.theory == theory.name]
+        assert isinstance(readout, Readout)
+        readout.set_basis(*stacked(group, network_weights(group)))
+    return network
+
+
+def training_record(data: Sequence[SiteSpectra], options: SurrogateTraining,
+                    config: SurrogateConfig) -> dict[str, Any]:
+    """The ``config.json`` of a surrogate."""
+    digest = hashlib.sha256()
+    for item in data:
+        digest.update(np.ascontiguousarray(item.structure.positions.round(6)).tobytes())
+        digest.update(np.ascontiguousarray(item.spectra).tobytes())
+    densities = [item.structure.density for item in data]
+    return {
+        "kind": "surrogate", "version": diffxas.__version__, "licence": options.licence,
+        "elements": config.elements, "edge": f"{config.absorber}:{config.edge}",
+        "energy_range": [config.theories[0].energy[0], config.theories[0].energy[-1]],
+        "axis_note": options.axis_note,
+        "density_range": [round(min(densities), 3), round(max(densities), 3)],
+        "model": config.to_dict(),
+        "training": {
+            "data_hash": digest.hexdigest(), "options": asdict(options),
+            "structures": [f"{item.theory}:{item.name}" for item in data],
+            "parents": sorted({item.parent for item in data}),
+            "sites": {t.name: sum(len(d.sites) for d in data if d.theory == t.name)
+                      for t in config.theories},
+        },
+    }
+
+
+def structure_spectra(surrogate: Surrogate, item: SiteSpectra) -> np.ndarray:
+    """Predictions for the labelled sites of one structure, (n_sites, n_grid)."""
+    rows = {int(atom): k for k, atom in enumerate(surrogate.absorbers(item.structure))}
+    return surrogate.predict_sites(item.structure)[[rows[int(site)] for site in item.sites]]
+
+
+def left_out_errors(surrogate: Surrogate, items: Sequence[SiteSpectra]) -> dict[str, float]:
+    """Site MSE, site MAE and the MAE of cell means over structures; mean over structures."""
+    rows = []
+    for item in items:
+        error = structure_spectra(surrogate, item) - item.spectra
+        rows.append(((error**2).mean(), np.abs(error).mean(), np.abs(error.mean(0)).mean()))
+    site_mse, site_mae, mean_mae = np.mean(rows, axis=0)
+    return {"site_mse": float(site_mse), "site_mae": float(site_mae),
+            "cell_mean_mae": float(mean_mae)}
+
