@@ -16,8 +16,8 @@ whole distance it came. The loss is the mean square of (D - x_0) / sigma: at hig
 noise cannot be known, and its share of the gradient falls as 1 / (1 + (sigma / SIGMA_BOND)^2).
 
 Preconditioned denoisers: T. Karras and others, Elucidating the design space of diffusion-based
-generative models, arXiv:2206.00364 (2022), section 5. Denoising amorphous carbon towards a spectrum:
-H. Kwon, T. Hsu and others, arXiv:2312.05472 (2023).
+generative models, arXiv:2206.00364 (2022), section 5. Denoising amorphous carbon towards a
+spectrum: H. Kwon, T. Hsu and others, arXiv:2312.05472 (2023).
 
 Density is not an input: it shows in the neighbourhoods, so D is a local function (receptive field
 ``n_layers * cutoff``) and a cell of any size is the same problem.

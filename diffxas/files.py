@@ -36,9 +36,10 @@ def replacing(path: str | Path) -> Iterator[Path]:
     os.close(handle)
     umask = os.umask(0)
     os.umask(umask)
-    os.chmod(name, 0o666 & ~umask)  # mkstemp makes files private; outputs are ordinary files
     try:
         yield Path(name)
+        # mkstemp makes files private, and so do some writers (safetensors); outputs are ordinary.
+        os.chmod(name, 0o666 & ~umask)
         os.replace(name, path)
     finally:
         Path(name).unlink(missing_ok=True)

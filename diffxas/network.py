@@ -8,10 +8,11 @@ is
     x_i <- L x_i + gate(h_i, c_i) * L (h_i, p_i)                                   (update)
 
 (the factors of the product are divided by sqrt(1 + their mean square), an invariant, so that layers
-of squares do not run away), where (x) is the tensor product of e3nn channel by channel, every L is a linear map of its own that
-mixes channels of one representation, s are the scalar channels, c is a condition (noise level, kind), Y are spherical
-harmonics up to l = 2 of the softened direction r / sqrt(r^2 + a^2) (smooth where atoms overlap, as
-noised atoms do), and f is a polynomial envelope that vanishes with two derivatives at the cutoff.
+of squares do not run away), where (x) is the tensor product of e3nn channel by channel, every L is
+a linear map of its own that mixes channels of one representation, s are the scalar channels, c is a
+condition (noise level, kind), Y are spherical harmonics up to l = 2 of the softened direction
+r / sqrt(r^2 + a^2) (smooth where atoms overlap, as noised atoms do), and f is a polynomial envelope
+that vanishes with two derivatives at the cutoff.
 
 On the edges only the products with a scalar on one side and the contractions to a scalar are taken;
 the products that couple vectors with tensors are taken once an atom rather than once an edge, which

@@ -242,6 +242,31 @@ def plot_density_preference(density: np.ndarray, residuals: Sequence[np.ndarray]
     return figure
 
 
+def loss_figure(history: Sequence[Mapping[str, float]], title: str) -> Figure:
+    """What a training logged against its step: the loss, and whatever a monitor measured.
+
+    Parameters
+    ----------
+    history : rows such as ``{"step": 100, "loss": 0.3, "seconds": 12.0, "left_out": 0.5}``; a
+        column may be missing from some; a value that is not positive has no place on a logarithm
+    title : what was trained
+    """
+    figure, axes = _figure(6.4, 3.8)
+    axis = axes[0, 0]
+    names = dict.fromkeys(k for row in history for k in row if k not in ("step", "seconds"))
+    for number, name in enumerate(names):
+        points = [(row["step"], row[name]) for row in history if row.get(name, 0.0) > 0]
+        if points:
+            axis.plot(*zip(*points, strict=True), color=sample_colour(number), lw=1.4,
+                      marker="." if len(points) < 30 else "", label=name)
+    axis.set_yscale("log")
+    axis.set_xlabel("step")
+    axis.set_ylabel("loss")
+    axis.set_title(title)
+    _legend(axis)
+    return figure
+
+
 def _figure(width: float, height: float, rows: int = 1, columns: int = 1,
             height_ratios: Sequence[float] | None = None) -> tuple[Figure, np.ndarray]:
     """A figure (inches) and its axes (rows, columns): x is shared, y is shared along rows."""

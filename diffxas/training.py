@@ -28,7 +28,7 @@ StepLoss = Callable[[nn.Module, int], Tensor]
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast: ``steps``, peak learning rate, warm-up, decay of the averaged weights."""
+    """How long and how fast: steps, peak learning rate, warm-up, decay of averaged weights."""
 
     steps: int = 20_000
     learning_rate: float = 4e-3
