@@ -1,0 +1,279 @@
+"""The command ``diffxas``: collects the sub-commands of the three packages.
+
+``generate`` and ``models`` are defined here, the others in :mod:`diffxas.commands` and
+:mod:`surrogates.commands`; ``train`` is one group with a sub-command of each.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+import diffxas
+from diffxas.command_line import (
+    PATH,
+    DiffxasGroup,
+    out_option,
+    potential_options,
+    read_target,
+    target_options,
+    text_table,
+    window_option,
+)
+from diffxas.commands import analyse, inspect, relax, train_prior
+from diffxas.errors import InputError
+from diffxas.spectrum import parse_edge
+from diffxas.weights import CONFIG, read_config, shipped_names
+from surrogates.commands import (
+    compare,
+    predict,
+    surrogate_option,
+    target_kind_option,
+    train_surrogate,
+)
+
+DEFAULT_PRIOR = "a-C"
+FORMATS = ("data", "vasp", "cif")
+DENSEST_CARBON = 4.0
+"""g/cm3; diamond has 3.52."""
+DENSEST = 25.0
+"""g/cm3; no element is denser at ambient pressure (osmium 22.6)."""
+MOST_ATOMS = 10_000_000
+SHIPPED = {
+    "prior": Path(diffxas.__file__).parent / "weights_prior",
+    "surrogate": Path(__file__).parents[1] / "surrogates" / "weights",
+}
+"""Where the shipped models lie, without the imports that loading them needs."""
+
+
+@click.group(cls=DiffxasGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(diffxas.__version__, prog_name="diffxas")
+def main() -> None:
+    """From an X-ray absorption spectrum of a disordered solid to its atoms.
+
+    Lengths are in angstrom, energies in eV, densities in g/cm3. Exit codes: 0 done, 1 failed while
+    running, 2 bad input, 3 target out of reach (generate).
+    """
+
+
+@click.group(no_args_is_help=False, short_help="Train a prior or a surrogate.")
+def train() -> None:
+    """Train a prior or a surrogate on your own data; the same command resumes."""
+
+
+@click.command(short_help="Spectrum in, structures out.")
+@click.argument("target", type=PATH, required=False)
+@click.option("--density", type=float, metavar="RHO",
+              help="Mass density, g/cm3. Of density, atoms and cell any two suffice.")
+@click.option("--atoms", type=int, metavar="N",
+              help="Atoms in the cell.  [default: 216, unless density and cell give it]")
+@click.option("--cell", type=float, nargs=3, metavar="A B C",
+              help="Edges of an orthorhombic cell, angstrom.  [default: a cube]")
+@click.option("--samples", type=int, default=4, show_default=True, metavar="N",
+              help="How many structures.")
+@click.option("--seed", type=int, default=0, show_default=True, metavar="N",
+              help="One seed gives the same structures.")
+@out_option("Folder of the run: report.html, summary.json, structures.extxyz, relaxed.extxyz, ... "
+            "An unfinished run of the same command there resumes.")
+@target_options
+@window_option("in which the fit counts (the whole grid for computed targets)")
+@target_kind_option
+@click.option("--steps", type=int, default=48, show_default=True, metavar="N",
+              help="Steps of the reverse diffusion.")
+@click.option("--no-guidance", "guidance", is_flag=True, flag_value=False, default=True,
+              help="Sample the prior alone; a TARGET is then only compared with.")
+@click.option("--kind", metavar="LABEL",
+              help="Which training data to resemble, one of the prior's labels.  [default: any "
+                   "when guided, melt-quenched when not]")
+@click.option("--no-relax", "relax", is_flag=True, flag_value=False, default=True,
+              help="Leave the structures as sampled.")
+@potential_options
+@click.option("--format", "formats", default="", metavar=",".join(FORMATS),
+              help="Further structure files, a comma list.  [default: extended XYZ alone]")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True,
+              help="Where the networks run.")
+@click.option("--prior", default=DEFAULT_PRIOR, show_default=True, metavar="NAME|PATH",
+              help="Diffusion model: a name that `diffxas models` lists, or a folder.")
+@surrogate_option
+@click.pass_context
+def generate(ctx: click.Context, target: Path | None, out: Path, **options: Any) -> None:
+    """Generate periodic structures whose spectrum is that of TARGET.
+
+    TARGET is a measured or computed spectrum: XDI, Athena .prj, EMSA .msa or columns of text
+    (`diffxas inspect TARGET` shows how it is read). Without one, --no-guidance samples the prior.
+    """
+    formats = parse_formats(options["formats"])
+    check_request(target, options)
+    edge, columns = options["edge"], options.pop("columns")
+    if edge is not None:
+        parse_edge(edge)
+    spectrum = None if target is None else read_target(target, columns, edge)
+    check_device(options["device"])
+    from samplers.generate import GenerateOptions, generate_to
+
+    restraint = options.pop("relax_restraint")
+    code = generate_to(spectrum, out, GenerateOptions(
+        **{**options, "formats": formats, "relax_restraint": restraint}), command=ctx.obj)
+    ctx.exit(code)
+
+
+def parse_formats(text: str) -> tuple[str, ...]:
+    """The comma list of ``--format``.
+
+    Raises
+    ------
+    InputError
+        If one is unknown.
+    """
+    names = tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    unknown = [name for name in names if name not in FORMATS]
+    if unknown:
+        raise InputError(f"--format must be a comma list of {', '.join(FORMATS)}, received "
+                         f"{', '.join(unknown)}: write it as --format {','.join(FORMATS)}")
+    return names
+
+
+def check_request(target: Path | None, options: Mapping[str, Any]) -> None:
+    """Refuse what is wrong whatever the models say, before anything heavy is imported.
+
+    Raises
+    ------
+    InputError
+        On numbers out of range, or neither a target nor ``--no-guidance``.
+    """
+    density, atoms, cell = options["density"], options["atoms"], options["cell"]
+    carbon = options["prior"] == DEFAULT_PRIOR
+    limit = DENSEST_CARBON if carbon else DENSEST
+    if density is not None and not 0 < density <= limit:
+        what = " for carbon" if carbon else ""
+        raise InputError(f"--density must be above 0 and at most {limit:g} g/cm3{what}, received "
+                         f"{density:g}: amorphous carbon has 1.2 to 3.5")
+    if atoms is not None and not 1 <= atoms <= MOST_ATOMS:
+        raise InputError(f"--atoms must be 1 to {MOST_ATOMS}, received {atoms}: 216 is usual")
+    if cell is not None and not all(0 < edge < math.inf for edge in cell):
+        raise InputError(f"--cell must be three lengths above 0 angstrom, received "
+                         f"{' '.join(f'{edge:g}' for edge in cell)}: write it as --cell 13 13 13")
+    for name, lowest, usual in (("samples", 1, 4), ("steps", 1, 48), ("seed", 0, 0)):
+        if options[name] < lowest:
+            raise InputError(f"--{name} must be {lowest} or more, received {options[name]}: "
+                             f"{usual} is the default")
+    if density is None and cell is None:
+        raise InputError("--density or --cell must be given, received neither: of density, atoms "
+                         "and cell any two suffice, such as --density 2.0 --atoms 216")
+    restraint = options["relax_restraint"]
+    if restraint is not None and not 0 <= restraint < math.inf:
+        raise InputError(f"--relax-restraint must be 0 eV/angstrom^2 or more, received "
+                         f"{restraint:g}: 1 is gentle, 10 stiff")
+    if target is None and options["guidance"]:
+        raise InputError("TARGET must be a spectrum file, received none: name one, or add "
+                         "--no-guidance to sample the prior alone")
+    if target is None and options["columns"] is not None:
+        raise InputError(f"--columns must go with a TARGET, received {options['columns']!r} "
+                         f"without one: leave it out")
+
+
+def check_device(device: str) -> None:
+    """Refuse a GPU where there is none.
+
+    Raises
+    ------
+    InputError
+        If torch finds no CUDA device.
+    """
+    if device != "cpu":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise InputError(f"--device must be cpu on this machine, received {device} where torch "
+                             f"{torch.__version__} finds no GPU: leave --device out")
+
+
+@click.command(short_help="List the shipped models.")
+@click.argument("name", required=False)
+def models(name: str | None) -> None:
+    """List the shipped models, or tell all about one, NAME or a folder of your own."""
+    if name is None:
+        folders = [folder / one for folder in SHIPPED.values() for one in shipped_names(folder)]
+        click.echo(text_table(*models_table(folders)) if folders else "no models are shipped here")
+        return
+    click.echo("\n\n".join(model_details(folder) for folder in find_models(name)))
+
+
+def find_models(name: str) -> list[Path]:
+    """Folders of the shipped models of that name, prior and surrogate, or the folder ``name``.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    known = {kind: shipped_names(folder) for kind, folder in SHIPPED.items()}
+    found = [SHIPPED[kind] / name for kind, names in known.items() if name in names]
+    if found or (Path(name) / CONFIG).is_file():
+        return found or [Path(name)]
+    listed = ", ".join(sorted({one for names in known.values() for one in names})) or "(none)"
+    raise InputError(f"a model must be a folder with {CONFIG} or one of {listed}, received "
+                     f"{name!r}: `diffxas models` lists them")
+
+
+def models_table(folders: list[Path]) -> tuple[list[str], list[list[str]]]:
+    """Header and a row a model."""
+    header = ["name", "kind", "elements", "edge", "window eV", "g/cm3", "networks",
+              "left-out error", "licence", "format"]
+    rows = []
+    for folder in folders:
+        config = read_config(folder)
+        rows.append([
+            folder.name, str(config["kind"]), " ".join(config["elements"]),
+            str(config.get("edge", "-")), _range(config.get("energy_range")),
+            _range(config.get("density_range")), str(len(config["training"]["parents"])),
+            _left_out(config), str(config.get("licence") or "-"), str(config["format"])])
+    return header, rows
+
+
+def model_details(folder: Path) -> str:
+    """Everything that a model's config says of it, but arrays."""
+    config = read_config(folder)
+    training = config["training"]
+    lines = [f"{folder.name}, a {config['kind']} ({folder})"]
+    facts = {
+        "elements": " ".join(config["elements"]), "edge": config.get("edge"),
+        "energy window": _range(config.get("energy_range"), " eV"),
+        "energy axis": config.get("axis_note"),
+        "density range": _range(config.get("density_range"), " g/cm3"),
+        "kinds": ", ".join(config["model"].get("kinds", [])),
+        "left-out error": _left_out(config), "licence": config.get("licence"),
+        "written by": f"diffxas {config.get('version')}, format {config['format']}",
+        "training data": training["data_hash"],
+    }
+    lines += [f"{key}: {value}" for key, value in facts.items() if value not in (None, "", "-")]
+    for network, errors in config.get("left_out", {}).get("networks", {}).items():
+        numbers = ", ".join(f"{key} {value:.4g}" for key, value in errors.items())
+        lines.append(f"  without {network}: {numbers}")
+    names = training["structures"]
+    lines.append(f"trained on {len(names)} structures of {len(training['parents'])} networks:")
+    return "\n".join([*lines, *(f"  {one}" for one in names)])
+
+
+def _range(pair: list[float] | None, unit: str = "") -> str:
+    return "-" if pair is None else f"{pair[0]:g} to {pair[1]:g}{unit}"
+
+
+def _left_out(config: Mapping[str, Any]) -> str:
+    """Mean over left-out networks of the errors of sites and of cell means."""
+    networks = list(config.get("left_out", {}).get("networks", {}).values())
+    if not networks:
+        return "-"
+    site, cell = (sum(one[key] for one in networks) / len(networks)
+                  for key in ("site_mse", "cell_mean_mae"))
+    return f"site MSE {site:.4f}, cell MAE {cell:.4f}"
+
+
+train.add_command(train_prior)
+train.add_command(train_surrogate)
+for _command in (generate, predict, compare, inspect, relax, analyse, train, models):
+    main.add_command(_command)
