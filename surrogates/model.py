@@ -1,4 +1,4 @@
-r"""A surrogate: the local environment of an absorber to its X-ray absorption near-edge spectrum.
+r"""The equivariant surrogate: the local environment of an absorber to its near-edge spectrum.
 
 An equivariant trunk gives every atom features; their invariants (scalars s, and the squared norms
 of vectors and tensors) go through a small perceptron to a bounded latent vector
@@ -21,8 +21,8 @@ The spectrum of a cell is the mean over its absorbers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -31,13 +31,13 @@ from torch import Tensor, nn
 from torch.nn.functional import silu, softplus
 
 from diffxas.denoiser import species_indices
-from diffxas.errors import InputError
 from diffxas.graph import Graph, build_graph
 from diffxas.network import EquivariantNetwork
 from diffxas.structure import Structure
+from surrogates.base import Surrogate
 
 LATENT_BOUND = 3.0
-SOFTPLUS_BETA = 40.0
+SOFTPLUS_BETA = 300.0
 
 
 @dataclass(frozen=True)
@@ -166,80 +166,38 @@ class SurrogateNetwork(nn.Module):
         return spectra
 
 
-@dataclass(frozen=True)
-class Surrogate:
-    """An ensemble of members with one config: what users hold.
+class EquivariantSurrogate(Surrogate):
+    """An ensemble of equivariant networks of one config."""
 
-    Attributes
-    ----------
-    name : shipped name or folder
-    members : trained networks
-    record : the whole ``config.json`` (training structures, licence, axis note)
-    """
+    def __init__(self, name: str, record: Mapping[str, Any],
+                 members: Sequence[SurrogateNetwork]) -> None:
+        super().__init__(name, record)
+        self.members = members
+        self.config = members[0].config
 
-    name: str
-    config: SurrogateConfig
-    members: Sequence[SurrogateNetwork]
-    record: dict[str, Any] = field(default_factory=dict)
+    @classmethod
+    def from_tensors(cls, name: str, record: Mapping[str, Any],
+                     tensors: Mapping[str, Tensor]) -> EquivariantSurrogate:
+        """From what a model folder holds."""
+        config = SurrogateConfig.from_dict(record["model"])
+        members = []
+        for k in range(config.n_members):
+            network = SurrogateNetwork(config)
+            prefix = f"{k}."
+            network.load_state_dict({key.removeprefix(prefix): value
+                                     for key, value in tensors.items() if key.startswith(prefix)})
+            network.requires_grad_(False)
+            members.append(network.eval())
+        return cls(name, record, members)
 
-    @property
-    def energy(self) -> np.ndarray:
-        """Energies of the predicted spectra, (n_grid,), eV."""
-        return np.array(self.config.theories[0].energy)
-
-    @property
-    def element(self) -> str:
-        """Symbol of the absorber."""
-        return self.config.absorber
-
-    @property
-    def edge(self) -> str:
-        """Edge of the absorber, such as ``K``."""
-        return self.config.edge
-
-    @property
-    def elements(self) -> tuple[str, ...]:
-        """Chemical symbols that structures may hold."""
-        return tuple(self.config.elements)
-
-    def absorbers(self, structure: Structure) -> np.ndarray:
-        """Indices of the absorbing atoms, (n_absorbers,).
-
-        Raises
-        ------
-        InputError
-            If the structure holds none, or holds an element that the surrogate does not know.
-        """
-        symbols = structure.symbols
-        species_indices(symbols, self.config.elements, "surrogate")
-        sites = np.flatnonzero(np.array(symbols) == self.element)
-        if not len(sites):
-            raise InputError(f"a structure must hold {self.element}, the absorber of {self.name}, "
-                             f"received {structure.formula}: choose another structure or --edge")
-        return sites
-
-    def spectra(self, positions: Tensor, structure: Structure,
-                cells: Tensor | None = None) -> Tensor:
-        """Spectra by every member, (n_members, n_absorbers, n_grid); differentiable.
-
-        ``structure`` gives species and cell; ``positions`` (n_atoms, 3) the place of its atoms.
-        """
-        dtype = next(self.members[0].parameters()).dtype
-        device = next(self.members[0].parameters()).device
+    def spectra(self, positions: Tensor, structure: Structure) -> Tensor:
+        """See :class:`surrogates.base.Surrogate`."""
+        parameter = next(self.members[0].parameters())
         placed = structure.with_positions(positions.detach().cpu().numpy())
-        graph = build_graph(placed, self.config.cutoff, dtype=dtype, device=device)
-        species = species_indices(structure.symbols, self.config.elements, "surrogate").to(device)
-        sites = torch.as_tensor(self.absorbers(structure), device=device)
-        x = positions.to(device, dtype)
-        return torch.stack([m(x, species, graph, sites, 0, cells) for m in self.members])
-
-    def predict_sites(self, structure: Structure) -> np.ndarray:
-        """Spectra of the absorbers, mean over the members, (n_absorbers, n_grid)."""
-        return self.predict_sites_with_uncertainty(structure)[0]
-
-    def predict_sites_with_uncertainty(self, structure: Structure) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation over the members, each (n_absorbers, n_grid)."""
-        with torch.no_grad():
-            spectra = self.spectra(torch.tensor(structure.positions), structure).double().cpu()
-        spread = spectra.std(0) if len(spectra) > 1 else torch.zeros_like(spectra[0])
-        return spectra.mean(0).numpy(), spread.numpy()
+        graph = build_graph(placed, self.config.cutoff, dtype=parameter.dtype,
+                            device=parameter.device)
+        species = species_indices(structure.symbols, self.config.elements, "surrogate")
+        species = species.to(parameter.device)
+        sites = torch.as_tensor(self.absorbers(structure), device=parameter.device)
+        x = positions.to(parameter.device, parameter.dtype)
+        return torch.stack([member(x, species, graph, sites) for member in self.members])

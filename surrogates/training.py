@@ -25,8 +25,12 @@ from diffxas.graph import Graph, build_graph
 from diffxas.prior import build_options, read_toml, refuse_other_run
 from diffxas.training import Schedule, train
 from diffxas.weights import save_model
+from surrogates.base import Surrogate
 from surrogates.datasets import SiteSpectra, load_site_spectra
-from surrogates.model import Readout, Surrogate, SurrogateConfig, SurrogateNetwork, Theory
+from surrogates.kernel import KernelConfig, KernelSurrogate, fit_kernel
+from surrogates.model import Readout, SurrogateConfig, SurrogateNetwork, Theory
+
+FAMILIES = ("equivariant", "kernel")
 
 
 @dataclass(frozen=True)
@@ -44,8 +48,12 @@ class SurrogateTraining:
     batch : theory -> structures a step (1 where it says nothing)
     max_sites : at most so many sites of a structure a step, drawn anew each time
     axis_note : what is known of the energy axis; stored with the weights
+    family : ``equivariant`` (:mod:`surrogates.model`) or ``kernel`` (:mod:`surrogates.kernel`)
+    left_out_networks : measure the error with each network of the first theory left out in turn
     """
 
+    family: str = "equivariant"
+    left_out_networks: bool = False
     theory_weights: dict[str, float] = field(default_factory=dict)
     exclude: str = ""
     leave_out_density: list[float] = field(default_factory=list)
@@ -157,21 +165,63 @@ def train_surrogate(paths: Sequence[Path], folder: Path, config: Path | None = N
     if not data:
         raise InputError("training data must hold at least one structure, received none after "
                          "exclude and leave_out_density: check both in the config")
+    if options.family not in FAMILIES:
+        raise InputError(f"family must be one of {', '.join(FAMILIES)}, received "
+                         f"{options.family!r}: correct it in the config")
     model_config = configure(data, options)
     record = training_record(data, options, model_config)
     refuse_other_run(folder, record)
-    tensors: dict[str, Tensor] = {}
-    for member in range(model_config.n_members):
-        network = new_member(data, model_config, options.seed * 1000 + member)
-        loss = SpectraLoss(data, model_config, options, member)
-        average = train(network, loss, schedule, folder / f"member_{member}",
-                        title=f"surrogate, member {member + 1} of {model_config.n_members}")
-        tensors |= {f"{member}.{k}": v for k, v in average.state_dict().items()}
+    if isinstance(model_config, KernelConfig):
+        tensors = fit_kernel(data, model_config, options.seed)
+        if options.left_out_networks:
+            record["left_out"] = left_out_networks(data, model_config, record, options)
+    else:
+        tensors = train_members(data, model_config, options, schedule, folder)
     save_model(folder, record, tensors)
     return folder
 
 
-def configure(data: Sequence[SiteSpectra], options: SurrogateTraining) -> SurrogateConfig:
+def train_members(data: Sequence[SiteSpectra], config: SurrogateConfig,
+                  options: SurrogateTraining, schedule: Schedule,
+                  folder: Path) -> dict[str, Tensor]:
+    """Train the members of an equivariant ensemble one after the other; resumable."""
+    tensors: dict[str, Tensor] = {}
+    for member in range(config.n_members):
+        network = new_member(data, config, options.seed * 1000 + member)
+        loss = SpectraLoss(data, config, options, member)
+        average = train(network, loss, schedule, folder / f"member_{member}",
+                        title=f"surrogate, member {member + 1} of {config.n_members}")
+        tensors |= {f"{member}.{k}": v for k, v in average.state_dict().items()}
+    return tensors
+
+
+def left_out_networks(data: Sequence[SiteSpectra], config: KernelConfig, record: dict[str, Any],
+                      options: SurrogateTraining) -> dict[str, Any]:
+    """Errors with each network of the predicted theory left out in turn, near densities with it.
+
+    Returns site MSE, site MAE and cell-mean MAE by network, and the rms errors along energy of a
+    site (``site_error``) and of a cell's mean (``mean_error``), networks weighing equally.
+    """
+    lead = config.theories[0]["name"]
+    parents = sorted({d.parent for d in data if d.theory == lead})
+    by_network: dict[str, Any] = {}
+    site, mean = [], []
+    for parent in parents:
+        test = [d for d in data if d.theory == lead and d.parent == parent]
+        densities = [d.structure.density for d in test]
+        rest = [d for d in data if d.parent != parent and min(
+            abs(d.structure.density - density) for density in densities) > options.leave_out_margin]
+        fitted = KernelSurrogate("left out", record, fit_kernel(rest, config, options.seed))
+        errors = [structure_spectra(fitted, d) - d.spectra for d in test]
+        by_network[parent] = error_table(errors) | {"density": float(np.mean(densities))}
+        site.append(np.mean([(e**2).mean(0) for e in errors], 0))
+        mean.append(np.mean([e.mean(0) ** 2 for e in errors], 0))
+    return {"networks": by_network, "site_error": np.sqrt(np.mean(site, 0)).tolist(),
+            "mean_error": np.sqrt(np.mean(mean, 0)).tolist()}
+
+
+def configure(data: Sequence[SiteSpectra],
+              options: SurrogateTraining) -> SurrogateConfig | KernelConfig:
     """The model's config from data and options; theories in the order of the data."""
     first: dict[str, SiteSpectra] = {}
     for item in data:
@@ -180,10 +230,15 @@ def configure(data: Sequence[SiteSpectra], options: SurrogateTraining) -> Surrog
     lead = next(iter(first.values()))
     content = {
         **options.model, "elements": sorted({e for d in data for e in d.structure.symbols}),
-        "absorber": lead.element, "edge": lead.edge, "theories": theories,
+        "absorber": lead.element, "edge": lead.edge,
     }
-    result: SurrogateConfig = build_options(SurrogateConfig, content, "[model]")
-    return result
+    if options.family == "kernel":
+        content["theories"] = [{"name": t.name, "energy": t.energy} for t in theories]
+        kernel: KernelConfig = build_options(KernelConfig, content, "[model]")
+        return kernel
+    content["theories"] = theories
+    equivariant: SurrogateConfig = build_options(SurrogateConfig, content, "[model]")
+    return equivariant
 
 
 def new_member(data: Sequence[SiteSpectra], config: SurrogateConfig, seed: int) -> SurrogateNetwork:
@@ -198,17 +253,18 @@ def new_member(data: Sequence[SiteSpectra], config: SurrogateConfig, seed: int) 
 
 
 def training_record(data: Sequence[SiteSpectra], options: SurrogateTraining,
-                    config: SurrogateConfig) -> dict[str, Any]:
+                    config: SurrogateConfig | KernelConfig) -> dict[str, Any]:
     """The ``config.json`` of a surrogate."""
+    names = [str(t["name"]) for t in config.to_dict()["theories"]]
     digest = hashlib.sha256()
     for item in data:
         digest.update(np.ascontiguousarray(item.structure.positions.round(6)).tobytes())
         digest.update(np.ascontiguousarray(item.spectra).tobytes())
     densities = [item.structure.density for item in data]
     return {
-        "kind": "surrogate", "version": diffxas.__version__, "licence": options.licence,
+        "kind": "surrogate", "family": options.family, "version": diffxas.__version__, "licence": options.licence,
         "elements": config.elements, "edge": f"{config.absorber}:{config.edge}",
-        "energy_range": [config.theories[0].energy[0], config.theories[0].energy[-1]],
+        "energy_range": [float(data[0].energy[0]), float(data[0].energy[-1])],
         "axis_note": options.axis_note,
         "density_range": [round(min(densities), 3), round(max(densities), 3)],
         "model": config.to_dict(),
@@ -216,8 +272,8 @@ def training_record(data: Sequence[SiteSpectra], options: SurrogateTraining,
             "data_hash": digest.hexdigest(), "options": asdict(options),
             "structures": [f"{item.theory}:{item.name}" for item in data],
             "parents": sorted({item.parent for item in data}),
-            "sites": {t.name: sum(len(d.sites) for d in data if d.theory == t.name)
-                      for t in config.theories},
+            "sites": {name: sum(len(d.sites) for d in data if d.theory == name)
+                      for name in names},
         },
     }
 
@@ -230,10 +286,12 @@ def structure_spectra(surrogate: Surrogate, item: SiteSpectra) -> np.ndarray:
 
 def left_out_errors(surrogate: Surrogate, items: Sequence[SiteSpectra]) -> dict[str, float]:
     """Site MSE, site MAE and the MAE of cell means over structures; mean over structures."""
-    rows = []
-    for item in items:
-        error = structure_spectra(surrogate, item) - item.spectra
-        rows.append(((error**2).mean(), np.abs(error).mean(), np.abs(error.mean(0)).mean()))
+    return error_table([structure_spectra(surrogate, item) - item.spectra for item in items])
+
+
+def error_table(errors: Sequence[np.ndarray]) -> dict[str, float]:
+    """The same from the errors of the sites, (n_sites, n_grid) for each structure."""
+    rows = [((e**2).mean(), np.abs(e).mean(), np.abs(e.mean(0)).mean()) for e in errors]
     site_mse, site_mae, mean_mae = np.mean(rows, axis=0)
     return {"site_mse": float(site_mse), "site_mae": float(site_mae),
             "cell_mean_mae": float(mean_mae)}
