@@ -35,7 +35,8 @@ def words(seed: int, sample: int, step: int, n_atoms: int, *, stream: int = 0,
 
 def _unit(raw: np.ndarray) -> np.ndarray:
     """Words to uniform numbers in (0, 1), never 0 or 1."""
-    return ((raw >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+    # 52 bits: a 53rd would leave no place for the half, which rounding could carry to 1.
+    return ((raw >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
 
 
 def uniform(seed: int, sample: int, step: int, n_atoms: int, *, stream: int = 0,
