@@ -59,7 +59,7 @@ class DiffxasGroup(click.Group):
                      parent: click.Context | None = None, **extra: Any) -> click.Context:
         """See :class:`click.Command`; ``args`` are consumed by parsing, hence kept first."""
         extra.setdefault("obj", shlex.join(["diffxas", *args]))
-        return super().make_context(info_name, args, parent, **extra)
+        return super().make_context("diffxas", args, parent, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the sub-command."""

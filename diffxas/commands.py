@@ -93,7 +93,7 @@ def relaxation_table(given: Labelled, found: Sequence[Relaxation]) -> str:
                        "2/3/4-fold %", "s", ""], rows)
 
 
-@click.command(cls=SpreadingCommand, short_help="Coordination, g(r), S(Q), rings, ... of structures.")
+@click.command(cls=SpreadingCommand, short_help="Coordination, g(r), rings, ... of structures.")
 @click.argument("structures", metavar="STRUCTURE...", type=PATH, nargs=-1, required=True)
 @out_option("Folder for report.html, analysis.json, analysis.csv, structures.extxyz and figures; "
             "an earlier analysis there is replaced.")

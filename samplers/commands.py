@@ -115,10 +115,8 @@ def generate(ctx: click.Context, target: Path | None, out: Path, **options: Any)
     check_device(options["device"])
     from samplers.generate import GenerateOptions, generate_to
 
-    restraint = options.pop("relax_restraint")
-    code = generate_to(spectrum, out, GenerateOptions(
-        **{**options, "formats": formats, "relax_restraint": restraint}), command=ctx.obj)
-    ctx.exit(code)
+    run = GenerateOptions(**{**options, "formats": formats})
+    ctx.exit(generate_to(spectrum, out, run, command=ctx.obj))
 
 
 def parse_formats(text: str) -> tuple[str, ...]:
