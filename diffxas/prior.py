@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from diffxas.errors import InputError
 from diffxas.graph import build_graph
 from diffxas.structure import Structure
 from diffxas.training import Schedule, train
-from diffxas.weights import read_config, read_tensors, save_model
+from diffxas.weights import load_weights, read_config, save_model
 
 SHIPPED = Path(__file__).parent / "weights_prior"
 
@@ -74,12 +74,25 @@ def read_toml(path: Path | None) -> dict[str, Any]:
 
 
 def build_options(cls: type[Any], content: dict[str, Any], where: str) -> Any:
-    """A dataclass from a dictionary; unknown keys are refused with those that exist."""
-    known = list(cls.__dataclass_fields__)
+    """A dataclass from a dictionary.
+
+    Raises
+    ------
+    InputError
+        For unknown keys (naming those that exist), and values of another type than the default's.
+    """
+    known = {f.name: f for f in fields(cls)}
     unknown = sorted(set(content) - set(known))
     if unknown:
         raise InputError(f"{where} must hold keys among {', '.join(known)}, "
                          f"received {', '.join(unknown)}: correct or remove them")
+    for name, value in content.items():
+        default, factory = known[name].default, known[name].default_factory
+        example = default if factory is MISSING else factory()
+        wanted = int | float if isinstance(example, float) else type(example)
+        if example is not MISSING and not isinstance(value, wanted):
+            raise InputError(f"{name} in {where} must be of type {type(example).__name__} such as "
+                             f"{example!r}, received {value!r}: correct it")
     return cls(**content)
 
 
@@ -102,7 +115,7 @@ def load_samples(paths: Sequence[Path], options: PriorTraining) -> list[Sample]:
     """
     from diffxas.structure_files import read_structures
 
-    excluded = set(Path(options.exclude).read_text().split()) if options.exclude else set()
+    excluded = read_names(Path(options.exclude)) if options.exclude else set()
     samples: list[Sample] = []
     for path in _files(paths):
         frames = read_structures(path)
@@ -123,6 +136,15 @@ def load_samples(paths: Sequence[Path], options: PriorTraining) -> list[Sample]:
         raise InputError(f"training data must hold at least one structure, received none from "
                          f"{', '.join(map(str, paths))}: check paths and the exclude list")
     return samples
+
+
+def read_names(path: Path) -> set[str]:
+    """Names in a text file, separated by blanks or lines."""
+    try:
+        return set(path.read_text(encoding="utf-8").split())
+    except (OSError, ValueError) as error:
+        raise InputError(f"exclude must be a text file of names, received {path} ({error}): "
+                         f"correct the config (paths are relative to where you run)") from error
 
 
 def _files(paths: Sequence[Path]) -> list[Path]:
@@ -199,9 +221,11 @@ def train_prior(paths: Sequence[Path], folder: Path, config: Path | None = None)
     samples = load_samples(paths, options)
     elements = sorted({e for s in samples for e in s.structure.symbols})
     kinds = [ANY, *sorted(({s.kind for s in samples} | set(options.more_kinds)) - {ANY})]
-    model_options = {"degree": typical_degree(samples), **options.model,
-                     "elements": elements, "kinds": kinds}
-    model_config: PriorConfig = build_options(PriorConfig, model_options, "[model]")
+    model = {**options.model, "elements": elements, "kinds": kinds}
+    model_config: PriorConfig = build_options(PriorConfig, model, "[model]")
+    if "degree" not in options.model:
+        degree = typical_degree(samples, model_config.cutoff)
+        model_config = replace(model_config, degree=degree)
     record = training_record(samples, options, model_config)
     refuse_other_run(folder, record)
     torch.manual_seed(options.seed)
@@ -228,12 +252,12 @@ def begin_from(network: PriorNetwork, folder: Path, record: dict[str, Any]) -> N
             raise InputError(f"init must be a prior of the same model, received {folder} with "
                              f"{key} = {content['model'][key]} where the config says {value}: "
                              f"change [model] or more_kinds, or leave init out")
-    network.load_state_dict(read_tensors(folder))
+    load_weights(network, folder)
     for key in ("structures", "parents"):
         record["training"][key] = sorted({*record["training"][key], *content["training"][key]})
 
 
-def typical_degree(samples: Sequence[Sample], cutoff: float = PriorConfig.cutoff) -> float:
+def typical_degree(samples: Sequence[Sample], cutoff: float) -> float:
     """Mean number of neighbours within ``cutoff`` over the training structures."""
     n_edges = sum(len(build_graph(s.structure, cutoff).center) for s in samples)
     return round(n_edges / sum(len(s.structure) for s in samples), 1)
@@ -279,6 +303,6 @@ def load_prior(folder: Path) -> PriorNetwork:
     """A trained prior, in evaluation mode."""
     content = read_config(folder, "prior")
     network = PriorNetwork(build_options(PriorConfig, content["model"], f"{folder}/config.json"))
-    network.load_state_dict(read_tensors(folder))
+    load_weights(network, folder)
     network.requires_grad_(False)
     return network.eval()

@@ -97,7 +97,7 @@ def train(
             bad += 1
             if bad == 10:
                 raise RunError(f"the loss must stay finite, received NaN ten times at step {step}: "
-                               f"lower learning_rate and run the same command (it resumes)")
+                               f"lower learning_rate in [schedule] and choose another --out")
         last = step + 1 == schedule.steps
         if (step + 1) % 100 == 0 or last:
             row = {"step": step + 1, "loss": running, "seconds": time.monotonic() - begun}
@@ -134,12 +134,17 @@ def _save(folder: Path, step: int, model: nn.Module, average: AveragedModel,
 def _restore(folder: Path, model: nn.Module, average: AveragedModel,
              optimizer: torch.optim.Optimizer, history: list[dict[str, float]]) -> int:
     """Load the checkpoint in ``folder`` if there is one; the step to go on from."""
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     path = folder / "checkpoint.safetensors"
     if not path.is_file():
         return 0
-    tensors = load_file(path)
+    try:
+        tensors = load_file(path)
+    except SafetensorError as error:
+        raise InputError(f"{path} must be a safetensors file, received a damaged one ({error}): "
+                         f"remove {folder} and train anew") from error
 
     def part(prefix: str) -> dict[str, Tensor]:
         return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
@@ -158,8 +163,10 @@ def _restore(folder: Path, model: nn.Module, average: AveragedModel,
         {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
     )
     step = int(tensors["step"])
-    content: dict[str, Any] = json.loads((folder / "checkpoint.json").read_text(encoding="utf-8"))
-    history.extend(row for row in content["history"] if row["step"] <= step)
+    log = folder / "checkpoint.json"
+    if log.is_file():  # a run killed between its first two files has none yet
+        content: dict[str, Any] = json.loads(log.read_text(encoding="utf-8"))
+        history.extend(row for row in content["history"] if row["step"] <= step)
     return step
 
 

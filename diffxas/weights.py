@@ -17,7 +17,7 @@ from diffxas.errors import InputError
 from diffxas.files import replacing, write_json
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 FORMAT = 1
 CONFIG, WEIGHTS = "config.json", "weights.safetensors"
@@ -49,6 +49,9 @@ def read_config(folder: Path, kind: str | None = None) -> dict[str, Any]:
     except ValueError as error:
         raise InputError(f"{path} must be JSON, received a file that is not ({error}): "
                          f"copy the model's folder again") from error
+    if not isinstance(config, dict):
+        raise InputError(f"{path} must hold a JSON object, received a {type(config).__name__}: "
+                         f"copy the model's folder again")
     if config.get("format") != FORMAT:
         raise InputError(f"weights must be of format {FORMAT}, received {config.get('format')} "
                          f"in {path}: use the version of diffxas that wrote them, or retrain")
@@ -68,6 +71,22 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
     except SafetensorError as error:
         raise InputError(f"{folder / WEIGHTS} must be a safetensors file, received a damaged one "
                          f"({error}): copy the model's folder again") from error
+
+
+def load_weights(module: nn.Module, folder: Path) -> None:
+    """Fill ``module`` with the tensors of a model folder.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged, or its tensors are not those of ``module``.
+    """
+    try:
+        module.load_state_dict(read_tensors(folder))
+    except RuntimeError as error:
+        raise InputError(f"{folder / WEIGHTS} must hold the tensors that {CONFIG} describes, "
+                         f"received others ({' '.join(str(error).split())[:200]}): "
+                         f"copy the model's folder again") from error
 
 
 def weights_hash(folder: Path) -> str:

@@ -131,10 +131,11 @@ def test_far_separation_adds():
     network = small_network()
     rng = np.random.default_rng(5)
     one, other = rng.uniform(0, 3, (5, 3)), rng.uniform(0, 3, (4, 3))
-    both = cluster(np.concatenate([one, other + [3 + CUTOFF, 0, 0]]))
+    x = np.array([1.0, 0, 0])
+    both = cluster(np.concatenate([one, other + (3 + CUTOFF) * x]))
     alone = torch.cat([features(network, cluster(one)), features(network, cluster(other))])
     torch.testing.assert_close(features(network, both), alone, **SYMMETRY)
-    near = cluster(np.concatenate([one, other + [3, 0, 0]]))
+    near = cluster(np.concatenate([one, other + 3 * x]))
     assert (features(network, near) - alone).abs().max() > 1e-3  # and near ones are not
 
 
