@@ -8,25 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner, Result
+from command_runner import refused, run
 
 import diffxas.prior
 import surrogates.loading
 from diffxas.weights import CONFIG, save_model
 from samplers import commands
-
-
-def run(*words: object) -> Result:
-    return CliRunner().invoke(commands.main, [str(word) for word in words])
-
-
-def refused(*words: object) -> str:
-    """The one line that a refusal prints."""
-    result = run(*words)
-    assert result.exit_code == 2, result.output
-    lines = result.stderr.splitlines()
-    assert len(lines) == 1 and lines[0].startswith("Error: "), result.stderr
-    return lines[0]
 
 
 @pytest.fixture
