@@ -134,7 +134,7 @@ def test_labels_are_hidden_and_weighted_as_the_config_says(data):
     network = small_prior()  # kinds: any, melt-quenched, variant
     loss = DenoisingLoss(samples, network, options)
     spy = Spy(network.config)
-    values = [float(loss(spy, step)) for step in range(150)]
+    values = [float(loss(spy, step).detach()) for step in range(150)]
     # D(x_t) = x_t leaves the whole noise: chi squared of one degree, mean 1
     assert np.mean(values) == pytest.approx(1, abs=4 * (2 / (600 * 21)) ** 0.5)
     assert set(seen) == {0, 1}  # the variants' weight is zero
