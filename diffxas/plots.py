@@ -152,6 +152,31 @@ def plot_convergence(traces: Mapping[str, tuple[np.ndarray, np.ndarray]],
     return figure
 
 
+def plot_calibration(sigma: np.ndarray, raw_error: np.ndarray, error: np.ndarray, spread: float,
+                     sigma_on: float) -> Figure:
+    """Error of the spectrum of denoised estimates against the noise level.
+
+    Parameters
+    ----------
+    sigma : (n_levels,), angstrom
+    raw_error, error : (n_levels,), before and after the mean difference is added; model units
+    spread : of unguided samples, model units
+    sigma_on : angstrom, where guidance sets in
+    """
+    figure, axes = _figure(6.4, 3.8)
+    axis = axes[0, 0]
+    axis.plot(sigma, raw_error, color=GREY, marker="o", label="as predicted")
+    axis.plot(sigma, error, color=sample_colour(0), marker="o", label="mean difference added")
+    axis.axhline(spread, color="black", lw=1.0, ls="--", label="between unguided samples")
+    axis.axvline(sigma_on, color="black", lw=0.9, ls=":", label="guidance sets in")
+    axis.set_xscale("log")
+    axis.set_yscale("log")
+    axis.set_xlabel(r"noise level $\sigma$ (Å)")
+    axis.set_ylabel("rms error of the cell spectrum")
+    _legend(axis)
+    return figure
+
+
 def plot_curves(panels: Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarray]]],
                 x_label: str, y_label: str, reference: Mapping[str, tuple[np.ndarray, np.ndarray]]
                 | None = None, unguided: Sequence[tuple[np.ndarray, np.ndarray]] = (),

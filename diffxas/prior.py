@@ -25,7 +25,7 @@ from diffxas.errors import InputError
 from diffxas.graph import build_graph
 from diffxas.structure import Structure
 from diffxas.training import Schedule, train
-from diffxas.weights import load_weights, read_config, save_model
+from diffxas.weights import find_model, load_weights, read_config, save_model
 
 SHIPPED = Path(__file__).parent / "weights_prior"
 
@@ -306,3 +306,14 @@ def load_prior(folder: Path) -> PriorNetwork:
     load_weights(network, folder)
     network.requires_grad_(False)
     return network.eval()
+
+
+def find_prior(name: str | Path) -> Path:
+    """The folder of a prior, by shipped name or by path.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    return find_model(str(name), SHIPPED)

@@ -113,7 +113,7 @@ def generate(ctx: click.Context, target: Path | None, out: Path, **options: Any)
         parse_edge(edge)
     spectrum = None if target is None else read_target(target, columns, edge)
     check_device(options["device"])
-    from samplers.generate import GenerateOptions, generate_to
+    from samplers.generation import GenerateOptions, generate_to
 
     run = GenerateOptions(**{**options, "formats": formats})
     ctx.exit(generate_to(spectrum, out, run, command=ctx.obj))

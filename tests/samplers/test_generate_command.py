@@ -28,7 +28,7 @@ def target(tmp_path: Path) -> Path:
 @pytest.fixture
 def received(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """What ``generate_to`` is called with; its exit code is ``received.code``."""
-    generate = pytest.importorskip("samplers.generate", reason="needs samplers.generate")
+    generate = pytest.importorskip("samplers.generation", reason="needs samplers.generation")
     record = SimpleNamespace(code=0)
 
     def remember(target: Any, out: Path, options: Any, *, command: str, **_: Any) -> int:

@@ -1,0 +1,299 @@
+"""What a run leaves behind: structures, tables, figures, the report, and last its summary."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from diffxas.analysis import (
+    coordination,
+    coordination_fractions,
+    coordination_shares,
+    minimum_distance,
+)
+from diffxas.files import replacing, write_json
+from diffxas.structure import Structure
+from diffxas.structure_files import write_structures
+from surrogates.pi_star import pi_star_of_target, pi_star_per_atom
+
+if TYPE_CHECKING:
+    from diffxas.report import ReportContent
+    from samplers.generation import Sample, Setup
+    from samplers.guidance import Calibration
+    from surrogates.observation import Fit
+
+OUT_OF_REACH = 0.5
+"""A residual above this share of the target's standard deviation is no fit."""
+UNDONE = 1.5
+"""A relaxation that raises the residual by more than this factor has undone the fit."""
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """A structure with its spectra: what the tables and the report need of it.
+
+    Attributes
+    ----------
+    structure : with the columns ``coordination`` and ``pi_star``
+    sites : (n_absorbers, n_grid), surrogate units; ``absorbers`` their atoms
+    fit : to the target, or None without one
+    curve : (n_points,), after the observation model, target units; None without a target
+    residual : rms over the window, target units
+    """
+
+    structure: Structure
+    sites: np.ndarray
+    absorbers: np.ndarray
+    fit: Fit | None
+    curve: np.ndarray | None
+    residual: float | None
+
+    @property
+    def mean(self) -> np.ndarray:
+        """The cell's spectrum, (n_grid,), surrogate units."""
+        return self.sites.mean(0)
+
+
+def look_at(setup: Setup, structure: Structure) -> Seen:
+    """Predict, fit and label a structure."""
+    sites = setup.surrogate.predict_sites(structure)
+    absorbers = setup.surrogate.absorbers(structure)
+    pi_star = np.zeros(len(structure))
+    if setup.surrogate.element == "C":
+        pi_star[absorbers] = pi_star_per_atom(sites, setup.surrogate.energy)
+    labelled = structure.with_arrays(coordination=coordination(structure), pi_star=pi_star)
+    if setup.target is None:
+        return Seen(labelled, sites, absorbers, None, None, None)
+    fit = setup.target.observation.fit(sites.mean(0))
+    return Seen(labelled, sites, absorbers, fit, setup.target.curve(fit),
+                setup.target.residual(fit))
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """A sample as judged: sampled, relaxed (the same where relaxation failed), the answer."""
+
+    sample: Sample
+    sampled: Seen
+    relaxed: Seen | None
+
+    @property
+    def answer(self) -> str:
+        """``relaxed``, unless there is none or the relaxation undid the fit."""
+        if self.relaxed is None or self.sample.relaxation.get("failed", False):
+            return "sampled"
+        before, after = self.sampled.residual, self.relaxed.residual
+        undone = before is not None and after is not None and after > UNDONE * before
+        return "sampled" if undone else "relaxed"
+
+    @property
+    def offered(self) -> Seen:
+        """The structure that is the answer."""
+        return self.relaxed if self.answer == "relaxed" and self.relaxed else self.sampled
+
+    def numbers(self, setup: Setup) -> dict[str, Any]:
+        """Every number of the sample, for ``summary.json`` and ``samples.csv``."""
+        relaxation = self.sample.relaxation
+        relaxed = self.relaxed
+        return {
+            "number": self.sample.number, "seed": setup.options.seed,
+            "density": self.offered.structure.density, "answer": self.answer,
+            "coordination": coordination_fractions(self.offered.structure),
+            "coordination_sampled": coordination_fractions(self.sampled.structure),
+            "coordination_relaxed": coordination_fractions(relaxed.structure) if relaxed else None,
+            "minimum_distance": minimum_distance(self.offered.structure),
+            "residual_sampled": self.sampled.residual,
+            "residual_relaxed": relaxed.residual if relaxed else None,
+            "energy_sampled": relaxation.get("energy_before"),
+            "energy_relaxed": relaxation.get("energy_after"),
+            "pressure_GPa": relaxation.get("pressure"), "largest_force": relaxation.get("fmax"),
+            "rms_displacement": relaxation.get("rms_displacement"),
+            "relaxation_message": relaxation.get("message", ""),
+            "seconds_sampling": self.sample.seconds_sampling,
+            "seconds_relaxing": relaxation.get("seconds"),
+            "nuisance": dict(self.offered.fit.theta) if self.offered.fit else {},
+        }
+
+
+def judge(setup: Setup, sample: Sample) -> Row:
+    """Look at a sample before and after relaxation."""
+    relaxed = sample.relaxed
+    if relaxed is None and setup.relaxation is not None:
+        relaxed = sample.sampled  # a failed relaxation keeps the unrelaxed structure
+    return Row(sample, look_at(setup, sample.sampled),
+               None if relaxed is None else look_at(setup, relaxed))
+
+
+def write_outputs(setup: Setup, out: Path, samples: Sequence[Sample], unguided: Sequence[Sample],
+                  calibration: Calibration | None,
+                  command: str) -> tuple[list[Structure], int]:
+    """Write everything; the answers in the order of their number, and the exit code."""
+    from diffxas.report import write_report
+    from samplers.report_content import report_content
+
+    rows = [judge(setup, s) for s in samples]
+    free = [look_at(setup, s.sampled) for s in unguided]
+    reached = _reached(setup, rows)
+    warnings = [*setup.warnings, *_warnings(setup, rows, reached)]
+    write_structure_files(setup, out, rows)
+    write_spectra(setup, out, rows)
+    write_samples(setup, out, rows)
+    if calibration is not None:
+        _write_calibration(out, calibration)
+    content = report_content(setup, rows, unguided, free, calibration, warnings, command)
+    write_report(content, out / "report.html", out / "figures")
+    write_json(out / "summary.json", summary(setup, rows, calibration, warnings, command, content))
+    for warning in warnings[len(setup.warnings):]:
+        print(f"Warning: {warning}")
+    return [row.offered.structure for row in rows], 0 if reached else 3
+
+
+def _reached(setup: Setup, rows: Sequence[Row]) -> bool:
+    if setup.target is None:
+        return True
+    best = min(row.offered.residual for row in rows if row.offered.residual is not None)
+    return best <= OUT_OF_REACH * setup.target.spread
+
+
+def _warnings(setup: Setup, rows: Sequence[Row], reached: bool) -> list[str]:
+    found = []
+    if not reached and setup.target is not None:
+        found.append(f"The target is out of reach: no sample's residual falls below half the "
+                     f"target's standard deviation over the window ({setup.target.spread / 2:.4g}).")
+    for row in rows:
+        name, relaxation = f"Sample {row.sample.number}", row.sample.relaxation
+        if relaxation.get("failed"):
+            found.append(f"{name}: relaxation failed, the unrelaxed structure is kept "
+                         f"({relaxation['message']}).")
+        elif relaxation and not relaxation["converged"]:
+            found.append(f"{name}: relaxation did not converge ({relaxation['message']}).")
+        if row.relaxed is not None and row.answer == "sampled" and not relaxation.get("failed"):
+            found.append(f"{name}: relaxation raised the residual from {row.sampled.residual:.4g} "
+                         f"to {row.relaxed.residual:.4g}; the structure as sampled is the answer. "
+                         f"--relax-restraint holds atoms closer to it.")
+    fits = [row.offered.fit for row in rows if row.offered.fit is not None]
+    notes = dict.fromkeys(note for fit in fits for note in fit.notes)
+    found += [f"{note} (in {sum(note in fit.notes for fit in fits)} of {len(fits)} samples)"
+              for note in notes]
+    return found
+
+
+def write_structure_files(setup: Setup, out: Path, rows: Sequence[Row]) -> None:
+    """``structures`` and ``relaxed`` in extxyz and the further formats asked for."""
+    groups = {"structures": [row.sampled.structure.with_info(sample=row.sample.number)
+                             for row in rows]}
+    if setup.relaxation is not None:
+        groups["relaxed"] = [
+            row.relaxed.structure.with_info(sample=row.sample.number,
+                                            relaxed=row.sample.relaxed is not None)
+            for row in rows if row.relaxed is not None]
+    for name, structures in groups.items():
+        write_structures(out / f"{name}.extxyz", structures)
+        for suffix in setup.options.formats:
+            for row, structure in zip(rows, structures, strict=True):
+                write_structures(out / f"{name}_{row.sample.number}.{suffix}", [structure])
+
+
+def _columns(rows: Sequence[Row], which: str) -> dict[str, np.ndarray]:
+    """``sampled_0, relaxed_0, ...``: curves after the observation model, or cell means."""
+    columns: dict[str, np.ndarray] = {}
+    for row in rows:
+        for state, seen in (("sampled", row.sampled), ("relaxed", row.relaxed)):
+            if seen is not None:
+                values = seen.mean if which == "mean" or seen.curve is None else seen.curve
+                columns[f"{state}_{row.sample.number}"] = values
+    return columns
+
+
+def write_table(path: Path, columns: Mapping[str, np.ndarray]) -> None:
+    """Columns of numbers under their names, CSV."""
+    with replacing(path) as temporary, temporary.open("w", newline="") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(columns)
+        writer.writerows([f"{x:.8g}" for x in line]
+                         for line in zip(*columns.values(), strict=True))
+
+
+def write_spectra(setup: Setup, out: Path, rows: Sequence[Row]) -> None:
+    """``spectra.csv`` on the target's points, ``spectra_raw.csv`` on the surrogate's grid."""
+    energy = setup.surrogate.energy
+    write_table(out / "spectra_raw.csv", {"energy": energy, **_columns(rows, "mean")})
+    head = {"energy": energy}
+    if setup.target is not None:
+        spectrum = setup.target.spectrum
+        head = {"energy": spectrum.energy, "target": spectrum.mu}
+    write_table(out / "spectra.csv", {**head, **_columns(rows, "curve")})
+
+
+def write_samples(setup: Setup, out: Path, rows: Sequence[Row]) -> None:
+    """``samples.csv``: a row a sample, best first."""
+    ranked = sorted(rows, key=lambda row: (row.offered.residual is None, row.offered.residual or 0))
+    lines = [_flat(row.numbers(setup)) for row in ranked]
+    with replacing(out / "samples.csv") as temporary, temporary.open("w", newline="") as handle:
+        writer = csv.DictWriter(handle, list(lines[0]))
+        writer.writeheader()
+        writer.writerows(lines)
+
+
+def _flat(numbers: Mapping[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in numbers.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{key}_{k}": v for k, v in value.items()}
+        elif value is not None or not key.startswith("coordination"):
+            flat[key] = value
+    return flat
+
+
+def _write_calibration(out: Path, calibration: Calibration) -> None:
+    from diffxas.plots import plot_calibration, save_figure
+
+    write_table(out / "calibration.csv", {
+        "sigma": calibration.sigma, "error_before_bias": calibration.raw_error,
+        "error": calibration.error,
+        "spread_of_unguided": np.full(len(calibration.sigma), calibration.spread)})
+    save_figure(plot_calibration(calibration.sigma, calibration.raw_error, calibration.error,
+                                 calibration.spread, calibration.sigma_on),
+                out / "figures" / "calibration.png")
+
+
+def summary(setup: Setup, rows: Sequence[Row], calibration: Calibration | None,
+            warnings: Sequence[str], command: str, content: ReportContent) -> dict[str, Any]:
+    """The content of ``summary.json``."""
+    target = setup.target
+    best = min((r for r in rows if r.offered.residual is not None), default=None,
+               key=lambda row: row.offered.residual or 0.0)
+    pi_star = None
+    if target is not None and best is not None and best.offered.fit and \
+            setup.surrogate.element == "C":
+        estimate = pi_star_of_target(target.observation, best.offered.fit)
+        pi_star = {"sp2_fraction": estimate.fraction, "share": estimate.share,
+                   "reference": estimate.reference}
+    return {
+        "samples": [row.numbers(setup) for row in rows],
+        "target_kind": target.kind if target else None,
+        "target_reason": target.reason if target else None,
+        "window": list(target.window) if target else None,
+        "target_spread": target.spread if target else None,
+        "edge_step": target.unit_step if target and target.kind == "measured" else None,
+        "best": best.sample.number if best else None,
+        "guided": setup.guided, "kind": setup.kind,
+        "sigma_on": calibration.sigma_on if calibration else None,
+        "pi_star": pi_star,
+        "versions": dict(content.versions), "weights": setup.weights, "command": command,
+        "warnings": list(warnings),
+    }
+
+
+def shares_of(setup: Setup, seen: Seen) -> dict[str, np.ndarray]:
+    """The shares of 2-, 3-, 4-coordinated and other absorbers in the achieved spectrum."""
+    counts = coordination(seen.structure)[seen.absorbers]
+    shares = coordination_shares(seen.sites, counts)
+    if setup.target is None or seen.fit is None:
+        return shares
+    return {k: setup.target.share(mu, seen.fit) for k, mu in shares.items()}

@@ -1,0 +1,128 @@
+r"""Reverse diffusion: from noise to a structure, at most 64 calls of a denoiser.
+
+    sigma_hat = sigma_i (1 + churn) while sigma_i is within the churned range, else sigma_i
+    x_hat     = x_i + sqrt(sigma_hat^2 - sigma_i^2) z          (fresh noise, counter-based)
+    x_0       = D(x_hat; sigma_hat)
+    x_i+1     = x_hat + (sigma_i+1 - sigma_hat) (x_hat - x_0) / sigma_hat        (Euler's step)
+
+T. Karras and others, Elucidating the design space of diffusion-based generative models,
+arXiv:2206.00364 (2022), algorithm 2 without its second-order correction. Noise levels and the step
+are those of ``diffusers.EDMEulerScheduler``. The step is taken on the displacement x_hat - x_0,
+because the scheduler computes in single precision: rounding then acts on angstroms of displacement,
+not on coordinates of a large cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from diffxas import noise
+from diffxas.denoiser import Denoiser
+from diffxas.errors import InputError
+from samplers.start import STREAM_CHURN
+
+if TYPE_CHECKING:
+    from diffusers import EDMEulerScheduler
+
+MAXIMUM_STEPS = 64
+
+
+@dataclass(frozen=True)
+class SamplingSchedule:
+    """Noise levels (angstrom) and the noise put back in between.
+
+    ``churn`` is the relative rise of the level before a call, applied between ``churn_low`` and
+    ``churn_high``.
+    """
+
+    steps: int = 48
+    sigma_max: float = 1.2
+    sigma_min: float = 0.03
+    rho: float = 5.0
+    churn: float = 0.35
+    churn_low: float = 0.06
+    churn_high: float = 0.9
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.steps <= MAXIMUM_STEPS:
+            raise InputError(f"steps must be between 2 and {MAXIMUM_STEPS}, "
+                             f"received {self.steps}: choose --steps in that range")
+
+    def levels(self) -> list[float]:
+        """Noise levels from ``sigma_max`` to ``sigma_min`` and 0, ``steps + 1`` numbers."""
+        scheduler = _scheduler(self.sigma_min, self.sigma_max, self.rho)
+        scheduler.set_timesteps(self.steps)
+        return [float(s) for s in scheduler.sigmas]
+
+    def raised(self, sigma: float) -> float:
+        """The level at which the denoiser is called when the walk stands at ``sigma``."""
+        if self.churn_low <= sigma <= self.churn_high:
+            return sigma * (1 + self.churn)
+        return sigma
+
+
+def _scheduler(sigma_min: float, sigma_max: float, rho: float = 7.0) -> EDMEulerScheduler:
+    from diffusers import EDMEulerScheduler
+
+    return EDMEulerScheduler(sigma_min=sigma_min, sigma_max=sigma_max, rho=rho,
+                             num_train_timesteps=2)
+
+
+def euler_step(x: Tensor, x_0: Tensor, sigma: float, sigma_next: float) -> Tensor:
+    """x at ``sigma_next`` from x at ``sigma`` and its denoised estimate, (n_atoms, 3)."""
+    scheduler = _scheduler(max(sigma_next, 1e-6), sigma)
+    scheduler.set_timesteps(2 if sigma_next > 0 else 1)
+    displacement = x - x_0
+    scheduler.scale_model_input(displacement, scheduler.timesteps[0])
+    moved = scheduler.step(
+        displacement, scheduler.timesteps[0], displacement, s_churn=0.0,
+        pred_original_sample=torch.zeros_like(displacement, dtype=torch.float32),
+    ).prev_sample
+    return x_0 + moved.to(x.dtype)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the walk: where it stands after ``index + 1`` calls."""
+
+    index: int
+    sigma: float
+    x_0: Tensor
+    x: Tensor
+
+
+def walk(denoiser: Denoiser, x: Tensor, schedule: SamplingSchedule, seed: int, sample: int,
+         first: int = 0) -> Iterator[Step]:
+    """Yield every step from noise to structure; the last ``x`` is the sample.
+
+    Parameters
+    ----------
+    x : (n_atoms, 3), angstrom, at level ``first`` of the schedule
+    seed, sample : key of the counter-based noise
+    first : index to go on from (resume)
+    """
+    levels = schedule.levels()
+    for index in range(first, schedule.steps):
+        sigma, sigma_next = levels[index], levels[index + 1]
+        sigma_hat = schedule.raised(sigma)
+        if sigma_hat > sigma:
+            z = noise.normal(seed, sample, index + 1, len(x), stream=STREAM_CHURN)
+            x = x + (sigma_hat**2 - sigma**2) ** 0.5 * torch.as_tensor(z, dtype=x.dtype)
+        x_0 = denoiser(x, sigma_hat).detach()
+        x = euler_step(x, x_0, sigma_hat, sigma_next)
+        yield Step(index, sigma_hat, x_0, x)
+
+
+def sample(denoiser: Denoiser, x: Tensor, schedule: SamplingSchedule, seed: int, number: int,
+           watch: Callable[[Step], None] | None = None) -> Tensor:
+    """The end of the walk, (n_atoms, 3), angstrom; ``watch`` sees every step."""
+    for step in walk(denoiser, x, schedule, seed, number):
+        x = step.x
+        if watch is not None:
+            watch(step)
+    return x
