@@ -82,7 +82,7 @@ def train() -> None:
 @target_options
 @window_option("in which the fit counts (the whole grid for computed targets)")
 @target_kind_option
-@click.option("--steps", type=int, default=48, show_default=True, metavar="N",
+@click.option("--steps", type=int, default=64, show_default=True, metavar="N",
               help="Steps of the reverse diffusion.")
 @click.option("--no-guidance", "guidance", is_flag=True, flag_value=False, default=True,
               help="Sample the prior alone; a TARGET is then only compared with.")

@@ -44,7 +44,7 @@ class GenerateOptions:
     cell: tuple[float, float, float] | None = None
     samples: int = 4
     seed: int = 0
-    steps: int = 48
+    steps: int = 64
     guidance: bool = True
     relax: bool = True
     potential: str = "rebo"

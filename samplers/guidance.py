@@ -7,7 +7,7 @@ With y the target and l(x_0) its log-likelihood given a structure, the posterior
 
 the likelihood at the denoised estimate, its gradient taken through the denoiser (H. Chung and
 others, Diffusion posterior sampling for general noisy inverse problems, arXiv:2209.14687 (2022),
-equation 10). By Tweedie's formula that is a denoiser again:
+theorem 1). By Tweedie's formula that is a denoiser again:
 
     D_guided(x_t; sigma) = D(x_t; sigma) + sigma^2 grad_{x_t} l(D(x_t; sigma); sigma).
 
@@ -95,8 +95,9 @@ class Calibration:
     sigma : (n_levels,), angstrom, increasing
     bias : (n_levels, n_grid), mean of structure minus estimate, model units
     raw_error : (n_levels,), rms difference of cell spectra before the bias is added
-    error : (n_levels,), and after, with the bias taken from the other samples
-    spread : rms difference of the cell spectra of two unguided samples, model units
+    error : (n_levels,), and after, with the bias taken from the other samples; never falling
+    spread : rms difference of the cell spectra of two unguided samples, at least that of two cells
+        of independent sites, model units
     """
 
     sigma: np.ndarray
@@ -146,12 +147,14 @@ def calibrate(denoiser: Denoiser, surrogate: Surrogate, samples: Sequence[Struct
     seed : key of the noise
     """
     difference = np.zeros((len(samples), len(LEVELS), DRAWS, len(surrogate.energy)))
-    spectra = []
+    spectra, scatter_of_cell = [], []
     with torch.no_grad():
         for number, structure in enumerate(samples):
             positions = torch.tensor(structure.positions)
-            truth = surrogate.mean_spectrum(positions, structure)
+            sites = surrogate.spectra(positions, structure).mean(0)
+            truth = sites.mean(0)
             spectra.append(truth.double().cpu().numpy())
+            scatter_of_cell.append(float(sites.var(0).mean()) / len(sites))
             for k, sigma in enumerate(LEVELS):
                 for draw in range(DRAWS):
                     z = noise.normal(seed, number, k * DRAWS + draw, len(structure),
@@ -163,10 +166,12 @@ def calibrate(denoiser: Denoiser, surrogate: Surrogate, samples: Sequence[Struct
     n = len(samples)
     others = (by_sample.sum(0) - by_sample) / (n - 1)
     scatter = difference - others[:, :, None]
-    spread = float(np.sqrt(2 * np.var(spectra, axis=0, ddof=1).mean()))
+    # Two samples may be alike by chance; cells of independent sites would scatter by this much.
+    between = max(float(np.var(spectra, axis=0, ddof=1).mean()), float(np.mean(scatter_of_cell)))
+    error = np.maximum.accumulate(np.sqrt((scatter**2).mean((0, 2, 3))))
     return Calibration(
         np.array(LEVELS), by_sample.mean(0), np.sqrt((difference**2).mean((0, 2, 3))),
-        np.sqrt((scatter**2).mean((0, 2, 3))), spread,
+        error, float(np.sqrt(2 * between)),
     )
 
 

@@ -147,7 +147,8 @@ def write_outputs(setup: Setup, out: Path, samples: Sequence[Sample], unguided: 
         _write_calibration(out, calibration)
     content = report_content(setup, rows, unguided, free, calibration, warnings, command)
     write_report(content, out / "report.html", out / "figures")
-    write_json(out / "summary.json", summary(setup, rows, calibration, warnings, command, content))
+    write_json(out / "summary.json",
+               summary(setup, rows, free, calibration, warnings, command, content))
     for warning in warnings[len(setup.warnings):]:
         print(f"Warning: {warning}")
     return [row.offered.structure for row in rows], 0 if reached else 3
@@ -164,7 +165,8 @@ def _warnings(setup: Setup, rows: Sequence[Row], reached: bool) -> list[str]:
     found = []
     if not reached and setup.target is not None:
         found.append(f"The target is out of reach: no sample's residual falls below half the "
-                     f"target's standard deviation over the window ({setup.target.spread / 2:.4g}).")
+                     f"target's standard deviation over the window "
+                     f"({OUT_OF_REACH * setup.target.spread:.4g}).")
     for row in rows:
         name, relaxation = f"Sample {row.sample.number}", row.sample.relaxation
         if relaxation.get("failed"):
@@ -262,8 +264,9 @@ def _write_calibration(out: Path, calibration: Calibration) -> None:
                 out / "figures" / "calibration.png")
 
 
-def summary(setup: Setup, rows: Sequence[Row], calibration: Calibration | None,
-            warnings: Sequence[str], command: str, content: ReportContent) -> dict[str, Any]:
+def summary(setup: Setup, rows: Sequence[Row], free: Sequence[Seen],
+            calibration: Calibration | None, warnings: Sequence[str], command: str,
+            content: ReportContent) -> dict[str, Any]:
     """The content of ``summary.json``."""
     target = setup.target
     best = min((r for r in rows if r.offered.residual is not None), default=None,
@@ -276,6 +279,8 @@ def summary(setup: Setup, rows: Sequence[Row], calibration: Calibration | None,
                    "reference": estimate.reference}
     return {
         "samples": [row.numbers(setup) for row in rows],
+        "unguided": [{"residual": seen.residual,
+                      "coordination": coordination_fractions(seen.structure)} for seen in free],
         "target_kind": target.kind if target else None,
         "target_reason": target.reason if target else None,
         "window": list(target.window) if target else None,

@@ -93,7 +93,8 @@ def _nuisances(setup: Setup, rows: Sequence[Row]) -> tuple[NuisanceRow, ...]:
         return ()
     fits = [row.offered.fit for row in rows if row.offered.fit is not None]
     return tuple(
-        NuisanceRow(n.name, n.unit, f"{n.mean:.3g} +- {n.width:.3g}, {n.lower:.3g} to {n.upper:.3g}",
+        NuisanceRow(n.name, n.unit,
+                    f"{n.mean:.3g} +- {n.width:.3g}, {n.lower:.3g} to {n.upper:.3g}",
                     tuple(fit.theta[n.name] for fit in fits))
         for n in setup.target.observation.nuisances)
 

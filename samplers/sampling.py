@@ -40,13 +40,13 @@ class SamplingSchedule:
     ``churn_high``.
     """
 
-    steps: int = 48
+    steps: int = 64
     sigma_max: float = 1.2
     sigma_min: float = 0.03
     rho: float = 5.0
-    churn: float = 0.35
-    churn_low: float = 0.06
-    churn_high: float = 0.9
+    churn: float = 0.5
+    churn_low: float = 0.03
+    churn_high: float = 1.0
 
     def __post_init__(self) -> None:
         if not 2 <= self.steps <= MAXIMUM_STEPS:

@@ -1,8 +1,8 @@
 """Site spectra with their structures: what surrogates are trained on.
 
-An extxyz (or any file that ASE reads) named ``X.extxyz`` goes with ``X.npz`` or the npz named in
-``--data``: keys ``name`` (n_structures,) and ``mu`` (n_structures, n_atoms, n_grid) for whole cells,
-or ``source``, ``site``, ``mu`` (n_sites, n_grid) and ``energy`` for sites drawn from frames.
+Structures come from any file that ASE reads, spectra from an npz given beside them: keys ``name``
+(n_structures,) and ``mu`` (n_structures, n_atoms, n_grid) for whole cells, or ``source``, ``site``,
+``mu`` (n_sites, n_grid) and ``energy`` for sites drawn from frames.
 Without ``energy`` the axis of the DFT a-C set is meant: E = 274.4 + 0.40 i eV (a calibrated
 convention, uncertain by 0.3 eV in the offset and 0.40-0.435 in the slope).
 """
@@ -103,7 +103,7 @@ def _whole_cells(path: Path, columns: dict[str, np.ndarray],
         frame = _find(structures, str(name), path)
         parent = str(frame.info.get("parent", name))
         items.append(SiteSpectra(frame, str(name), parent, "DFT", np.arange(len(frame)),
-                                 np.float32(mu), energy))
+                                 mu.astype(np.float32), energy))
     return items
 
 
@@ -118,5 +118,6 @@ def _drawn_sites(path: Path, columns: dict[str, np.ndarray],
         frame = _find(structures, key, path)
         parent = str(frame.info.get("parent", name))
         items.append(SiteSpectra(frame, name, parent, "FEFF", columns["site"][rows].astype(int),
-                                 np.float32(columns["mu"][rows]), columns["energy"]))
+                                 columns["mu"][rows].astype(np.float32),
+                                 columns["energy"]))
     return items

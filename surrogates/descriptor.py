@@ -5,7 +5,7 @@ Neighbours of atom i are expanded in Gaussians g_n of the distance and spherical
     A_i,nlm = sum_j f(r_ij) g_n(r_ij) Y_lm(r_ij),     p_i,nn'l = sum_m A_nlm A_n'lm / (2l + 1),
 
 the power spectrum of the neighbour density (A. P. Bartok, R. Kondor, G. Csanyi, On representing
-chemical environments, Phys. Rev. B 87, 184115 (2013), equation 32, with Gaussians for its radial
+chemical environments, Phys. Rev. B 87, 184115 (2013), section II, with Gaussians for its radial
 functions). Beside it: the radial expansion itself with a longer reach, a soft count of bonds c_i
 spread over Gaussians at 1, 2, 3 and 4 (hybridisation), and the sum of the same over bonded
 neighbours. Everything fades with two derivatives at its cutoff, so there is no step when an atom
@@ -117,9 +117,9 @@ def describe(config: DescriptorConfig, species: Tensor, vectors: Tensor, graph: 
     density = gather(shells[:, :, None] * harmonics[:, None, :], center)
     rows, columns = torch.triu_indices(shells.shape[1], shells.shape[1], device=r.device)
     power = torch.cat([
-        (density[:, :, l * l : (l + 1) ** 2] @ density[:, :, l * l : (l + 1) ** 2].mT)
-        [:, rows, columns] / (2 * l + 1)
-        for l in range(config.l_max + 1)
+        (density[:, :, k * k : (k + 1) ** 2] @ density[:, :, k * k : (k + 1) ** 2].mT)
+        [:, rows, columns] / (2 * k + 1)
+        for k in range(config.l_max + 1)  # k is the order l
     ], 1)
 
     bond = switch(r, config.bond, config.bond_width)[:, None]

@@ -8,10 +8,10 @@ and a rational-quadratic kernel k(d, d') = 1 / (1 + |d - d'|^2 / (2 l^2)),
 
 where s are the standardised principal components of the predicted low-fidelity spectrum, appended
 to the invariants, and y those of the target around its mean. Far from all training sites the
-prediction returns to the mean of the training sites: nothing explodes. Ridge regression with kernels:
-C. Saunders and others, ICML (1998), equation 6, the mean of a Gaussian process; a cheap theory as
-an input of the costly one: P. Perdikaris and others, Proc. R. Soc. A 473, 20160751 (2017), equation
-2.9.
+prediction returns to the mean of the training sites: nothing explodes. Kernel ridge regression is
+the mean of a Gaussian process: C. E. Rasmussen, C. K. I. Williams, Gaussian Processes for Machine
+Learning (MIT Press, 2006), equations 2.25 and 4.19 (the kernel, alpha = 1). A cheap theory as an
+input of the costly one: P. Perdikaris and others, Proc. R. Soc. A 473, 20160751 (2017), section 2.
 
 Members are fitted to different random subsets of the target's sites, the same number from every
 bond network. Everything is differentiable in the positions.
@@ -102,7 +102,18 @@ class KernelSurrogate(Surrogate):
         super().__init__(name, record)
         self.config = KernelConfig(**record["model"])
         self.tensors = {k: v.to(device, dtype) for k, v in tensors.items()}
+        self._check()
         self.dtype, self.device = dtype, device
+
+    def _check(self) -> None:
+        """A KeyError or RuntimeError if a tensor is missing or the grid is another."""
+        for key in ("center", "scale", "weight"):
+            self.tensors[key]
+        for k in range(self.config.n_members):
+            for key in ("sites", "length", "mean", "components", "beta"):
+                self.tensors[f"{k}.{key}"]
+            if self.tensors[f"{k}.mean"].shape != self.energy.shape:
+                raise RuntimeError(f"mean of member {k} has another length than the energy grid")
 
     def to(self, dtype: torch.dtype) -> KernelSurrogate:
         """The same surrogate in another precision (float64 for numeric gradients)."""
@@ -162,8 +173,8 @@ def fit_kernel(data: Sequence[SiteSpectra], config: KernelConfig,
     raw: dict[int, np.ndarray] = {}
     for item in data:
         if id(item.structure) not in raw:
-            x = torch.tensor(item.structure.positions)
-            raw[id(item.structure)] = invariants_of(config, item.structure, x).numpy()
+            positions = torch.tensor(item.structure.positions)
+            raw[id(item.structure)] = invariants_of(config, item.structure, positions).numpy()
     groups = [[(raw[id(d.structure)][d.sites], d.spectra.astype(float), d.parent)
                for d in data if d.theory == name] for name in names]
     reference = np.concatenate([x for x, _, _ in groups[-1]])
@@ -172,8 +183,8 @@ def fit_kernel(data: Sequence[SiteSpectra], config: KernelConfig,
     weight = group_scales(config.descriptor_config())
     tensors = {"center": center, "scale": scale, "weight": weight}
 
-    def prepare(x: np.ndarray) -> np.ndarray:
-        parts = [torch.tensor(a) for a in (x, center, scale, weight)]
+    def prepare(invariants: np.ndarray) -> np.ndarray:
+        parts = [torch.tensor(a) for a in (invariants, center, scale, weight)]
         return halved(clipped(*parts).numpy())
 
     rng = np.random.default_rng(seed)

@@ -5,8 +5,8 @@ of vectors and tensors) go through a small perceptron to a bounded latent vector
 
     z = Z tanh(MLP(s, |v|^2, |t|^2) / Z),
 
-from which each theory t that the model was trained on (DFT, FEFF, ...) is read linearly in the basis
-of the principal components P_t of its own training spectra, around their mean m_t:
+from which each theory t that the model was trained on (DFT, FEFF, ...) is read linearly in the
+basis of the principal components P_t of its own training spectra, around their mean m_t:
 
     mu_t(E) = softplus_beta(m_t(E) + sum_k (W_t z + b_t)_k  sqrt(lambda_k) P_tk(E)).
 

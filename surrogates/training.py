@@ -262,7 +262,8 @@ def training_record(data: Sequence[SiteSpectra], options: SurrogateTraining,
         digest.update(np.ascontiguousarray(item.spectra).tobytes())
     densities = [item.structure.density for item in data]
     return {
-        "kind": "surrogate", "family": options.family, "version": diffxas.__version__, "licence": options.licence,
+        "kind": "surrogate", "family": options.family, "version": diffxas.__version__,
+        "licence": options.licence,
         "elements": config.elements, "edge": f"{config.absorber}:{config.edge}",
         "energy_range": [float(data[0].energy[0]), float(data[0].energy[-1])],
         "axis_note": options.axis_note,
