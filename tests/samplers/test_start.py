@@ -1,8 +1,13 @@
 """The start: one atom in each of equal sub-volumes, without waves of density; a control fails."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from diffxas.analysis import rdf
+from diffxas.structure import Structure
+from diffxas.structure_files import read_structures
 from samplers.sampling import SamplingSchedule
 from samplers.start import equal_boxes, jittered_grid, start_positions
 
@@ -11,6 +16,7 @@ LONG = np.diag([40.0, 9.0, 6.0])
 OBLIQUE = np.array([[11.0, 0.0, 0.0], [5.0, 9.5, 0.0], [-4.0, 4.5, 9.0]])
 CELLS = {"cube": CUBE, "long": LONG, "oblique": OBLIQUE}
 COUNTS = (1, 2, 3, 7, 13, 64, 97, 216, 1009)
+NETWORKS = Path(__file__).parents[2] / "experiments/data/a-C-NEP/networks_300K.extxyz"
 DENSITY = 0.1003
 """Atoms per cubic angstrom: carbon of 2 g/cm3."""
 
@@ -116,3 +122,33 @@ def test_grid_and_noise_share_no_numbers():
     for a in range(3):
         for b in range(3):
             assert abs(np.corrcoef(jitter[:, a], displacement[:, b])[0, 1]) < 0.03
+
+
+def neighbours(group: list[Structure]) -> float:
+    """Pairs within 3 angstrom, over those of independent positions: g(r) integrated."""
+    r, g = rdf(group, r_max=3.0, bin_width=0.5)
+    return float((g * r**2).sum() / (r**2).sum())
+
+
+def test_the_start_looks_like_noised_networks():
+    """In S(q -> 0) and in the shallow hole of g(r), at the highest noise level, 1.9 to 3.2 g/cm3.
+
+    Independent positions do not: they have S = 1 and no hole.
+    """
+    sigma, draws = SamplingSchedule().sigma_max, 4
+    networks = [n for n in read_structures(NETWORKS) if 1.9 < n.density < 3.2]
+    assert len(networks) > 25
+    groups: dict[str, list[Structure]] = {"noised": [], "start": [], "control": []}
+    for k, network in enumerate(networks * draws):
+        n, cell = len(network), network.cell
+        z = np.random.default_rng(k).standard_normal((n, 3))
+        groups["noised"].append(network.with_positions(network.positions + sigma * z))
+        groups["start"].append(network.with_positions(start_positions(n, cell, sigma, 0, k)))
+        groups["control"].append(network.with_positions(uniform_start(n, cell, sigma, 0, k)))
+    waves = {name: np.mean([longest_waves(x.positions, x.cell) for x in group])
+             for name, group in groups.items()}
+    assert abs(waves["start"] - waves["noised"]) < 0.15
+    assert abs(waves["control"] - waves["noised"]) > 0.4
+    pairs = {name: neighbours(group) for name, group in groups.items()}
+    assert abs(pairs["start"] - pairs["noised"]) < 0.01
+    assert abs(pairs["control"] - pairs["noised"]) > 0.015
