@@ -36,6 +36,13 @@ SAMPLER_SOURCES = ("samplers/sampling.py", "samplers/start.py", "samplers/guidan
 BEGIN, END = "<!-- last run -->", "<!-- end of last run -->"
 
 
+def one_thread() -> None:
+    """Keep torch to one thread: systems of 216 atoms gain nothing from more."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
 def networks() -> list[Structure]:
     """The 58 melt-quenched networks at 300 K, by increasing density."""
     return _by_density(DATA / "a-C-NEP" / "networks_300K.extxyz")
