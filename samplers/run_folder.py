@@ -55,8 +55,7 @@ class RunFolder:
                 raise InputError(f"--out must be empty or hold this same run, received {path} with "
                                  f"files but no {RUN}: choose another --out")
         elif known != self.identity:
-            keys = sorted(k for k in {*known, *self.identity}
-                          if known.get(k) != self.identity.get(k))
+            keys = sorted({k for k, _ in _entries(known) ^ _entries(self.identity)})
             raise InputError(f"--out must be empty or hold this same run, received {path} whose "
                              f"run differs in {', '.join(keys)}: choose another --out")
 
@@ -65,11 +64,11 @@ class RunFolder:
         if not file.is_file():
             return None
         try:
-            content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))["identity"]
-        except (ValueError, KeyError, TypeError) as error:
+            content = json.loads(file.read_text(encoding="utf-8"))["identity"]
+            return dict(content.items())
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{file} must be the record of a run, received something else: "
                              f"choose another --out") from error
-        return content
 
     @property
     def finished(self) -> bool:
@@ -98,3 +97,8 @@ class RunFolder:
     def finish(self) -> None:
         """Remove what only resuming needed."""
         shutil.rmtree(self.path / WORK, ignore_errors=True)
+
+
+def _entries(identity: Mapping[str, Any]) -> set[tuple[str, str]]:
+    """Keys with their values, such that an entry that is missing differs from one that is null."""
+    return {(key, json.dumps(value, sort_keys=True)) for key, value in identity.items()}
