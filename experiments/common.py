@@ -154,6 +154,13 @@ def sampler_key(*models: Path) -> str:
     return digest.hexdigest()[:10]
 
 
+def model_label(folder: Path) -> str:
+    """Name of a model's folder and the beginning of its weights' hash."""
+    from diffxas.weights import weights_hash
+
+    return f"{folder.name} (weights {weights_hash(folder)[:10]})"
+
+
 def refuse_known(truth: Structure, folder: Path) -> None:
     """Refuse a truth that a model was trained on, itself or another cell of its network.
 
