@@ -51,7 +51,8 @@ def load_site_spectra(paths: Sequence[Path]) -> list[SiteSpectra]:
     Raises
     ------
     InputError
-        If an npz has other keys, or names structures that are not given.
+        If an npz has other keys, names structures that are not given, or holds spectra that do not
+        fit them.
     """
     from diffxas.structure_files import read_structures
 
@@ -74,11 +75,17 @@ def load_site_spectra(paths: Sequence[Path]) -> list[SiteSpectra]:
 
 
 def _load_npz(path: Path, structures: dict[str, Structure]) -> list[SiteSpectra]:
+    from zipfile import BadZipFile
+
     try:
-        with np.load(path, allow_pickle=False) as content:
+        content = np.load(path, allow_pickle=False)
+        if isinstance(content, np.ndarray):
+            raise ValueError("a single array")
+        with content:
             columns = {key: content[key] for key in content.files}
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} must be an npz without pickles ({error})") from error
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        raise InputError(f"{path} must be an npz without pickles, received {error}: "
+                         f"write it with numpy.savez") from error
     if {"name", "mu"} <= set(columns):
         return _whole_cells(path, columns, structures)
     if {"source", "site", "mu", "energy"} <= set(columns):
@@ -97,10 +104,19 @@ def _find(structures: dict[str, Structure], name: str, path: Path) -> Structure:
 def _whole_cells(path: Path, columns: dict[str, np.ndarray],
                  structures: dict[str, Structure]) -> list[SiteSpectra]:
     first, step = DFT_AXIS
-    energy = columns.get("energy", first + step * np.arange(columns["mu"].shape[-1]))
+    names, spectra = columns["name"], columns["mu"]
+    if spectra.ndim != 3 or len(spectra) != len(names):
+        raise InputError(f"mu in {path} must have shape (n_structures, n_atoms, n_grid) for "
+                         f"{len(names)} names, received {spectra.shape}: one block a name")
+    energy = columns.get("energy", first + step * np.arange(spectra.shape[-1]))
+    _check_spectra(path, energy, spectra)
     items = []
-    for name, mu in zip(columns["name"], columns["mu"], strict=True):
+    for name, mu in zip(names, spectra, strict=True):
         frame = _find(structures, str(name), path)
+        if len(mu) != len(frame):
+            raise InputError(f"mu in {path} must have a row for each atom, received {len(mu)} "
+                             f"rows for the {len(frame)} atoms of {name}: use the keys source, "
+                             f"site, mu and energy for some atoms only")
         parent = str(frame.info.get("parent", name))
         items.append(SiteSpectra(frame, str(name), parent, "DFT", np.arange(len(frame)),
                                  mu.astype(np.float32), energy))
@@ -110,14 +126,35 @@ def _whole_cells(path: Path, columns: dict[str, np.ndarray],
 def _drawn_sites(path: Path, columns: dict[str, np.ndarray],
                  structures: dict[str, Structure]) -> list[SiteSpectra]:
     items = []
-    sources = columns["source"].astype(str)
+    sources, sites = columns["source"].astype(str), columns["site"]
+    if not len(sources) == len(sites) == len(columns["mu"]):
+        raise InputError(f"source, site and mu in {path} must have a row for each site, received "
+                         f"{len(sources)}, {len(sites)} and {len(columns['mu'])} rows")
+    _check_spectra(path, columns["energy"], columns["mu"])
     for source in dict.fromkeys(sources):
         rows = np.flatnonzero(sources == source)
         name = source.split("/")[-1]
         key = name if source.startswith("a-C-K-edge/") else source
         frame = _find(structures, key, path)
         parent = str(frame.info.get("parent", name))
-        items.append(SiteSpectra(frame, name, parent, "FEFF", columns["site"][rows].astype(int),
+        outside = [int(site) for site in sites[rows] if not 0 <= site < len(frame)]
+        if outside:
+            raise InputError(f"site in {path} must be 0 to {len(frame) - 1} for {source}, "
+                             f"received {outside[0]}: count atoms from 0")
+        items.append(SiteSpectra(frame, name, parent, "FEFF", sites[rows].astype(int),
                                  columns["mu"][rows].astype(np.float32),
                                  columns["energy"]))
     return items
+
+
+def _check_spectra(path: Path, energy: np.ndarray, mu: np.ndarray) -> None:
+    """Refuse an axis or spectra that nothing can be fitted to."""
+    if energy.ndim != 1 or energy.shape != mu.shape[-1:]:
+        raise InputError(f"energy in {path} must have a point for each of the {mu.shape[-1]} of "
+                         f"mu, received shape {energy.shape}: give one axis for all spectra")
+    if not (np.diff(energy) > 0).all():
+        raise InputError(f"energy in {path} must increase, received {energy[0]:g} to "
+                         f"{energy[-1]:g} eV with steps back: sort the points")
+    if not np.isfinite(mu).all():
+        raise InputError(f"mu in {path} must be finite, received NaN or infinity in "
+                         f"{int((~np.isfinite(mu)).sum())} points: leave such sites out")

@@ -22,12 +22,13 @@ import diffxas
 from diffxas.denoiser import species_indices
 from diffxas.errors import InputError
 from diffxas.graph import Graph, build_graph
-from diffxas.prior import build_options, read_toml, refuse_other_run
+from diffxas.prior import build_options, read_names, read_toml, refuse_other_run
 from diffxas.training import Schedule, train
 from diffxas.weights import save_model
 from surrogates.base import Surrogate
 from surrogates.datasets import SiteSpectra, load_site_spectra
 from surrogates.kernel import KernelConfig, KernelSurrogate, fit_kernel
+from surrogates.left_out import NetworkSplit, network_splits
 from surrogates.model import Readout, SurrogateConfig, SurrogateNetwork, Theory
 
 FAMILIES = ("equivariant", "kernel")
@@ -141,7 +142,7 @@ def stacked(group: Sequence[SiteSpectra], draw: np.ndarray) -> tuple[np.ndarray,
 
 def split(data: Sequence[SiteSpectra], options: SurrogateTraining) -> list[SiteSpectra]:
     """What may be trained on: without the excluded names and the left-out densities."""
-    excluded = set(Path(options.exclude).read_text().split()) if options.exclude else set()
+    excluded = read_names(Path(options.exclude)) if options.exclude else set()
     kept = []
     for item in data:
         near = any(abs(item.structure.density - d) <= options.leave_out_margin
@@ -169,12 +170,14 @@ def train_surrogate(paths: Sequence[Path], folder: Path, config: Path | None = N
         raise InputError(f"family must be one of {', '.join(FAMILIES)}, received "
                          f"{options.family!r}: correct it in the config")
     model_config = configure(data, options)
+    splits = (network_splits(data, options.leave_out_margin)
+              if options.left_out_networks else [])
     record = training_record(data, options, model_config)
     refuse_other_run(folder, record)
     if isinstance(model_config, KernelConfig):
         tensors = fit_kernel(data, model_config, options.seed)
-        if options.left_out_networks:
-            record["left_out"] = left_out_networks(data, model_config, record, options)
+        if splits:
+            record["left_out"] = left_out_networks(splits, model_config, record, options.seed)
     else:
         tensors = train_members(data, model_config, options, schedule, folder)
     save_model(folder, record, tensors)
@@ -195,25 +198,20 @@ def train_members(data: Sequence[SiteSpectra], config: SurrogateConfig,
     return tensors
 
 
-def left_out_networks(data: Sequence[SiteSpectra], config: KernelConfig, record: dict[str, Any],
-                      options: SurrogateTraining) -> dict[str, Any]:
+def left_out_networks(splits: Sequence[NetworkSplit], config: KernelConfig, record: dict[str, Any],
+                      seed: int) -> dict[str, Any]:
     """Errors with each network of the predicted theory left out in turn, near densities with it.
 
     Returns site MSE, site MAE and cell-mean MAE by network, and the rms errors along energy of a
     site (``site_error``) and of a cell's mean (``mean_error``), networks weighing equally.
     """
-    lead = config.theories[0]["name"]
-    parents = sorted({d.parent for d in data if d.theory == lead})
     by_network: dict[str, Any] = {}
     site, mean = [], []
-    for parent in parents:
-        test = [d for d in data if d.theory == lead and d.parent == parent]
-        densities = [d.structure.density for d in test]
-        rest = [d for d in data if d.parent != parent and min(
-            abs(d.structure.density - density) for density in densities) > options.leave_out_margin]
-        fitted = KernelSurrogate("left out", record, fit_kernel(rest, config, options.seed))
-        errors = [structure_spectra(fitted, d) - d.spectra for d in test]
-        by_network[parent] = error_table(errors) | {"density": float(np.mean(densities))}
+    for one in splits:
+        fitted = KernelSurrogate("left out", record, fit_kernel(one.rest, config, seed))
+        errors = [structure_spectra(fitted, d) - d.spectra for d in one.test]
+        density = float(np.mean(one.densities))
+        by_network[one.parent] = error_table(errors) | {"density": density}
         site.append(np.mean([(e**2).mean(0) for e in errors], 0))
         mean.append(np.mean([e.mean(0) ** 2 for e in errors], 0))
     return {"networks": by_network, "site_error": np.sqrt(np.mean(site, 0)).tolist(),
@@ -283,11 +281,6 @@ def structure_spectra(surrogate: Surrogate, item: SiteSpectra) -> np.ndarray:
     """Predictions for the labelled sites of one structure, (n_sites, n_grid)."""
     rows = {int(atom): k for k, atom in enumerate(surrogate.absorbers(item.structure))}
     return surrogate.predict_sites(item.structure)[[rows[int(site)] for site in item.sites]]
-
-
-def left_out_errors(surrogate: Surrogate, items: Sequence[SiteSpectra]) -> dict[str, float]:
-    """Site MSE, site MAE and the MAE of cell means over structures; mean over structures."""
-    return error_table([structure_spectra(surrogate, item) - item.spectra for item in items])
 
 
 def error_table(errors: Sequence[np.ndarray]) -> dict[str, float]:
