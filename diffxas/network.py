@@ -156,6 +156,18 @@ class Interaction(nn.Module):
         assert out.shape == update.shape
         return out
 
+    @torch.no_grad()
+    def pass_on(self) -> None:
+        """Make the layer the identity; its gate is closed but opens under training.
+
+        The layer must have the same features going in as coming out.
+        """
+        self.gate.weight.zero_()
+        self.gate.bias.zero_()
+        for instruction, block in zip(self.skip.instructions, self.skip.weight_views(),
+                                      strict=True):
+            block.copy_(torch.eye(len(block)) / instruction.path_weight)
+
     def _spread(self, gate: Tensor) -> Tensor:
         """One number a channel to one number a component, (n_atoms, n_components)."""
         parts, start = [], 0

@@ -171,6 +171,9 @@ def plot_calibration(sigma: np.ndarray, raw_error: np.ndarray, error: np.ndarray
     axis.axvline(sigma_on, color="black", lw=0.9, ls=":", label="guidance sets in")
     axis.set_xscale("log")
     axis.set_yscale("log")
+    for scale in (axis.xaxis, axis.yaxis):
+        scale.set_major_formatter(_plain_number)
+        scale.set_minor_formatter(_plain_number)
     axis.set_xlabel(r"noise level $\sigma$ (Å)")
     axis.set_ylabel("rms error of the cell spectrum")
     _legend(axis)

@@ -234,25 +234,48 @@ def train_prior(paths: Sequence[Path], folder: Path, config: Path | None = None)
         begin_from(network, Path(options.init), record)
     loss = DenoisingLoss(samples, network, options)
     average = train(network, loss, schedule, folder, title="prior")
+    adopt_any(average, {s.kind for s in samples})
     save_model(folder, record, average.state_dict())
     return folder
+
+
+@torch.no_grad()
+def adopt_any(network: nn.Module, seen: set[str]) -> None:
+    """Give every kind that the data never showed the embedding of "any"; its own is untrained."""
+    assert isinstance(network, PriorNetwork)
+    table = network.kind_embedding.weight
+    for index, kind in enumerate(network.config.kinds):
+        if kind not in seen and kind != ANY:
+            table[index] = table[0]
 
 
 def begin_from(network: PriorNetwork, folder: Path, record: dict[str, Any]) -> None:
     """Start from the weights of ``folder``; its training structures join the record.
 
+    A network with more layers begins as that prior too: the layers added pass their input on until
+    training opens their gates (T. Chen, I. Goodfellow, J. Shlens, Net2Net, arXiv:1511.05641 (2015),
+    section 2.3).
+
     Raises
     ------
     InputError
-        If that prior has another architecture, other elements or other kinds.
+        If that prior differs in more than the number of layers and ``degree``.
     """
     content = read_config(folder, "prior")
     for key, value in network.config.to_dict().items():
-        if key != "degree" and content["model"][key] != value:
-            raise InputError(f"init must be a prior of the same model, received {folder} with "
-                             f"{key} = {content['model'][key]} where the config says {value}: "
-                             f"change [model] or more_kinds, or leave init out")
-    load_weights(network, folder)
+        known = content["model"][key]
+        deeper = key == "n_layers" and known < value
+        if key != "degree" and known != value and not deeper:
+            raise InputError(f"init must be a prior of the same model with at most as many layers, "
+                             f"received {folder} with {key} = {known} where the config says "
+                             f"{value}: change [model] or more_kinds, or leave init out")
+    shallow = PriorNetwork(build_options(PriorConfig, content["model"], f"{folder}/config.json"))
+    load_weights(shallow, folder)
+    state = network.state_dict()
+    state.update(shallow.state_dict())
+    network.load_state_dict(state)
+    for layer in list(network.trunk.layers)[shallow.config.n_layers:]:
+        layer.pass_on()
     for key in ("structures", "parents"):
         record["training"][key] = sorted({*record["training"][key], *content["training"][key]})
 
