@@ -85,6 +85,13 @@ def test_the_cheap_theory_on_many_networks_helps_where_the_costly_one_has_few():
     assert control > 0.95 * alone
 
 
+@pytest.mark.parametrize("low_weight", [0.2, 5.0])
+def test_fit_and_prediction_give_the_cheap_theory_the_same_weight(low_weight):
+    data = [*TRAINING[:2], *(labelled(seed, "FEFF") for seed in range(30, 34))]
+    both = fitted(data, config(DFT, FEFF, low_weight=low_weight, ridge_target=1e-3))
+    assert error(both, TRAINING[:2]) < 0.02
+
+
 def test_what_is_saved_predicts_the_same(surrogate, tmp_path):
     save_model(tmp_path / "model", record(surrogate.config), surrogate.tensors)
     loaded = load_surrogate(tmp_path / "model")
