@@ -60,6 +60,7 @@ def generate(target: Spectrum | None = None, *, density: float | None = None,
         samples=samples, seed=seed, **options)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "run" if out is None else Path(out)
-        structures, code = run_in(target, folder, chosen, "samplers.generate(...)", progress)
+        structures, _ = run_in(target, folder, chosen, "samplers.generate(...)", progress)
         summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    return Run(structures, summary, None if out is None else folder, code == 3)
+    return Run(structures, summary, None if out is None else folder,
+               bool(summary["out_of_reach"]))

@@ -83,7 +83,7 @@ def test_defaults_are_those_that_scripts_rely_on(received: SimpleNamespace, tmp_
     assert "C:K (assumed)" in result.stdout and "column 2" in result.stdout
     options = received.options
     assert (options.density, options.atoms, options.cell) == (2.0, None, None)
-    assert (options.samples, options.seed, options.steps) == (4, 0, 48)
+    assert (options.samples, options.seed, options.steps) == (4, 0, 64)
     assert options.guidance and options.relax and not options.cell_too
     assert (options.potential, options.relax_restraint, options.formats) == ("rebo", None, ())
     assert (options.edge, options.window, options.target_kind) == (None, None, "auto")

@@ -307,6 +307,9 @@ def test_a_target_out_of_reach_is_said_so(tmp_path):
     assert code == 3
     assert any("out of reach" in warning for warning in summary["warnings"])
     assert summary["samples"][0]["residual_sampled"] > 0.5 * impossible.mu.std()
+    request = {**SMALL, "samples": 1, "steps": 2, "relax": False, "window": (274.4, GRID[-1])}
+    again = samplers.generate(impossible, out=out, **request)
+    assert again.out_of_reach  # a finished run is read, not forgotten
 
 
 @pytest.mark.usefixtures("unreported")
