@@ -23,6 +23,7 @@ import diffxas
 from diffxas.denoiser import ANY, PriorConfig, PriorNetwork
 from diffxas.errors import InputError
 from diffxas.graph import build_graph
+from diffxas.network import Interaction
 from diffxas.structure import Structure
 from diffxas.training import Schedule, train
 from diffxas.weights import find_model, load_weights, read_config, save_model
@@ -275,6 +276,7 @@ def begin_from(network: PriorNetwork, folder: Path, record: dict[str, Any]) -> N
     state.update(shallow.state_dict())
     network.load_state_dict(state)
     for layer in list(network.trunk.layers)[shallow.config.n_layers:]:
+        assert isinstance(layer, Interaction)
         layer.pass_on()
     for key in ("structures", "parents"):
         record["training"][key] = sorted({*record["training"][key], *content["training"][key]})

@@ -289,6 +289,7 @@ def _draw(setup: Setup, number: int, calibration: Calibration | None,
     from samplers.guidance import GuidedDenoiser, SpectrumGuide
     from samplers.sampling import sample
     from samplers.start import start_positions
+    from samplers.tempered import TemperedDenoiser
 
     begun = time.monotonic()
     denoiser = _denoiser(setup)
@@ -296,6 +297,8 @@ def _draw(setup: Setup, number: int, calibration: Calibration | None,
     if calibration is not None and setup.target is not None:
         guide = SpectrumGuide(setup.surrogate, setup.target.observation, setup.system, calibration)
         denoiser = GuidedDenoiser(denoiser, guide, calibration.sigma_on)
+    # Outermost, so that prior and likelihood are sampled at one temperature.
+    denoiser = TemperedDenoiser(denoiser)
     seed = setup.options.seed
     x = torch.tensor(start_positions(setup.box.n_atoms, setup.box.cell, setup.schedule.sigma_max,
                                      seed, number))

@@ -1,15 +1,16 @@
 r"""Reverse diffusion: from noise to a structure, at most 64 calls of a denoiser.
 
     sigma_hat = sigma_i (1 + churn) while sigma_i is within the churned range, else sigma_i
-    x_hat     = x_i + sqrt(sigma_hat^2 - sigma_i^2) z          (fresh noise, counter-based)
+    x_hat     = x_i + s sqrt(sigma_hat^2 - sigma_i^2) z        (fresh noise, counter-based)
     x_0       = D(x_hat; sigma_hat)
     x_i+1     = x_hat + (sigma_i+1 - sigma_hat) (x_hat - x_0) / sigma_hat        (Euler's step)
 
 T. Karras and others, Elucidating the design space of diffusion-based generative models,
-arXiv:2206.00364 (2022), algorithm 2 without its second-order correction. Noise levels and the step
-are those of ``diffusers.EDMEulerScheduler``. The step is taken on the displacement x_hat - x_0,
-because the scheduler computes in single precision: rounding then acts on angstroms of displacement,
-not on coordinates of a large cell.
+arXiv:2206.00364 (2022), algorithm 2 without its second-order correction; s is their S_noise, here
+below one for the reason given in :mod:`samplers.tempered`. Noise levels and the step are those of
+``diffusers.EDMEulerScheduler``. The step is taken on the displacement x_hat - x_0, because the
+scheduler computes in single precision: rounding then acts on angstroms of displacement, not on
+coordinates of a large cell.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class SamplingSchedule:
     """Noise levels (angstrom) and the noise put back in between.
 
     ``churn`` is the relative rise of the level before a call, applied between ``churn_low`` and
-    ``churn_high``.
+    ``churn_high``; ``noise_scale`` multiplies the noise put back.
     """
 
     steps: int = 64
@@ -47,6 +48,7 @@ class SamplingSchedule:
     churn: float = 0.5
     churn_low: float = 0.03
     churn_high: float = 1.0
+    noise_scale: float = 0.8
 
     def __post_init__(self) -> None:
         if not 2 <= self.steps <= MAXIMUM_STEPS:
@@ -112,7 +114,8 @@ def walk(denoiser: Denoiser, x: Tensor, schedule: SamplingSchedule, seed: int, s
         sigma_hat = schedule.raised(sigma)
         if sigma_hat > sigma:
             z = noise.normal(seed, sample, index + 1, len(x), stream=STREAM_CHURN)
-            x = x + (sigma_hat**2 - sigma**2) ** 0.5 * torch.as_tensor(z, dtype=x.dtype)
+            added = schedule.noise_scale * (sigma_hat**2 - sigma**2) ** 0.5
+            x = x + added * torch.as_tensor(z, dtype=x.dtype)
         x_0 = denoiser(x, sigma_hat).detach()
         x = euler_step(x, x_0, sigma_hat, sigma_next)
         yield Step(index, sigma_hat, x_0, x)

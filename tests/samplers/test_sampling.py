@@ -23,7 +23,7 @@ from samplers.sampling import MAXIMUM_STEPS, SamplingSchedule, Step, euler_step,
 
 N_ATOMS = 6000
 SCHEDULE = SamplingSchedule()
-FINE = SamplingSchedule(steps=MAXIMUM_STEPS, sigma_max=1.2, sigma_min=0.03, rho=5.0, churn=0.05,
+FINE = SamplingSchedule(steps=MAXIMUM_STEPS, sigma_max=1.2, sigma_min=0.03, rho=5.0, churn=0.05, noise_scale=1.0,
                         churn_low=0.06, churn_high=1.2)
 MEAN, WIDTH = 0.4, 0.4
 EXACT = GaussianDenoiser(MEAN, WIDTH)
