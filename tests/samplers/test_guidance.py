@@ -35,8 +35,8 @@ SLOPE, OBSERVED, NOISE = 1.0, 0.4, 0.5
 """The observation: y = SLOPE x_0 + noise, of every atom's x by itself; y and z are not observed."""
 POSTERIOR_VARIANCE = 1 / (1 / PRIOR.width**2 + SLOPE**2 / NOISE**2)
 POSTERIOR_MEAN = POSTERIOR_VARIANCE * SLOPE * OBSERVED / NOISE**2
-SCHEDULE = SamplingSchedule(steps=64, sigma_max=1.2, sigma_min=0.03, rho=5.0, churn=0.05, noise_scale=1.0,
-                            churn_low=0.06, churn_high=1.2)
+SCHEDULE = SamplingSchedule(steps=64, sigma_max=1.2, sigma_min=0.03, rho=5.0, churn=0.05,
+                            churn_low=0.06, churn_high=1.2, noise_scale=1.0)
 ALWAYS = 100.0
 
 

@@ -22,9 +22,9 @@ from diffxas.errors import InputError
 from samplers.sampling import MAXIMUM_STEPS, SamplingSchedule, Step, euler_step, sample, walk
 
 N_ATOMS = 6000
-SCHEDULE = SamplingSchedule()
-FINE = SamplingSchedule(steps=MAXIMUM_STEPS, sigma_max=1.2, sigma_min=0.03, rho=5.0, churn=0.05, noise_scale=1.0,
-                        churn_low=0.06, churn_high=1.2)
+SCHEDULE = SamplingSchedule(noise_scale=1.0)
+FINE = SamplingSchedule(steps=MAXIMUM_STEPS, sigma_max=1.2, sigma_min=0.03, rho=5.0, churn=0.05,
+                        churn_low=0.06, churn_high=1.2, noise_scale=1.0)
 MEAN, WIDTH = 0.4, 0.4
 EXACT = GaussianDenoiser(MEAN, WIDTH)
 WELLS = MixtureDenoiser((-0.9, 0.7), (0.3, 0.7), 0.2)
@@ -114,7 +114,8 @@ def test_wells_of_other_weights_fail_that_law():
     assert misfit(x, law_of_wells) > 2 * KS_LIMIT
 
 
-@pytest.mark.parametrize("schedule", [SCHEDULE, FINE], ids=["default", "fine"])
+@pytest.mark.parametrize("schedule", [SCHEDULE, FINE, SamplingSchedule()],
+                         ids=["full noise", "fine", "shipped"])
 def test_the_variance_of_every_step_is_the_one_of_the_equations(schedule):
     """For a Gaussian each step is linear: its variance follows by hand, at every level."""
     variance = WIDTH**2 + schedule.sigma_max**2
@@ -124,9 +125,11 @@ def test_the_variance_of_every_step_is_the_one_of_the_equations(schedule):
         raised = schedule.raised(sigma)
         assert step.sigma == raised
         slope = (sigma_next - raised) / raised * raised**2 / (raised**2 + WIDTH**2)
-        variance = (variance + raised**2 - sigma**2) * (1 + slope) ** 2
+        added = schedule.noise_scale**2 * (raised**2 - sigma**2)
+        variance = (variance + added) * (1 + slope) ** 2
         assert float(step.x.var()) == pytest.approx(variance, rel=0.03)
-    assert variance**0.5 == pytest.approx(WIDTH, rel={SCHEDULE: 0.15, FINE: 0.04}[schedule])
+    assert variance**0.5 == pytest.approx(WIDTH, rel={
+        SCHEDULE: 0.15, FINE: 0.04, SamplingSchedule(): 0.45}[schedule])
 
 
 def euler(x: Tensor, x_0: Tensor, sigma: float, sigma_next: float) -> Tensor:
@@ -155,16 +158,16 @@ def test_the_step_is_euler_s_to_single_precision_of_the_displacement(pair, offse
 
 
 def test_the_whole_walk_is_that_of_a_reference_loop():
-    denoiser, x = EXACT, gaussian_start(n_atoms=40)
-    end = sample(denoiser, x, SCHEDULE, 3, 5)
-    levels = SCHEDULE.levels()
-    for index in range(SCHEDULE.steps):
+    denoiser, x, schedule = EXACT, gaussian_start(n_atoms=40), SamplingSchedule()
+    end = sample(denoiser, x, schedule, 3, 5)
+    levels = schedule.levels()
+    for index in range(schedule.steps):
         sigma, sigma_next = levels[index], levels[index + 1]
         raised = sigma
-        if SCHEDULE.churn_low <= sigma <= SCHEDULE.churn_high:
-            raised = sigma * (1 + SCHEDULE.churn)
+        if schedule.churn_low <= sigma <= schedule.churn_high:
+            raised = sigma * (1 + schedule.churn)
             z = torch.tensor(noise.normal(3, 5, index + 1, 40, stream=2))
-            x = x + (raised**2 - sigma**2) ** 0.5 * z
+            x = x + schedule.noise_scale * (raised**2 - sigma**2) ** 0.5 * z
         x = euler(x, denoiser(x, raised), raised, sigma_next)
     assert (end - x).abs().max() < 1e-5
 
