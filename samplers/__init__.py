@@ -43,7 +43,7 @@ def generate(target: Spectrum | None = None, *, density: float | None = None,
     target : a spectrum as read; None (with ``guidance=False``) samples the prior alone
     density, atoms, cell : g/cm3, number, three edges in angstrom; any two suffice
     out : a folder for the files that ``diffxas generate --out`` writes; resumes if unfinished
-    options : further fields of :class:`samplers.generation.GenerateOptions`
+    options : further fields of :class:`samplers.setup.GenerateOptions`
 
     Raises
     ------

@@ -11,12 +11,12 @@ import numpy as np
 
 import diffxas
 from diffxas.report import NuisanceRow, ReportContent, SampleContent, UnguidedContent
-from samplers.outputs import Row, Seen, shares_of
+from samplers.judged import Row, Seen, shares_of
+from samplers.setup import Sample, Setup
 from surrogates.observation import MeasuredObservation
 from surrogates.pi_star import pi_star_of_target
 
 if TYPE_CHECKING:
-    from samplers.generation import Sample, Setup
     from samplers.guidance import Calibration
 
 

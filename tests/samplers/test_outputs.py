@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from diffxas.structure import Structure
-from samplers.generation import Sample
-from samplers.outputs import Row, Seen
+from samplers.judged import Row, Seen
+from samplers.setup import Sample
 
 STRUCTURE = Structure(np.zeros((1, 3)), [6], 3 * np.eye(3))
 

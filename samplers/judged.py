@@ -1,0 +1,129 @@
+"""Samples as judged: their spectra, their fit to the target, and which structure is the answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from diffxas.analysis import (
+    coordination,
+    coordination_fractions,
+    coordination_shares,
+    minimum_distance,
+)
+from diffxas.structure import Structure
+from samplers.setup import Sample, Setup
+from surrogates.pi_star import pi_star_per_atom
+
+if TYPE_CHECKING:
+    from surrogates.observation import Fit
+
+UNDONE = 1.5
+"""A relaxation that raises the residual by more than this factor has undone the fit."""
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """A structure with its spectra: what the tables and the report need of it.
+
+    Attributes
+    ----------
+    structure : with the columns ``coordination`` and ``pi_star``
+    sites : (n_absorbers, n_grid), surrogate units; ``absorbers`` their atoms
+    fit : to the target, or None without one
+    curve : (n_points,), after the observation model, target units; None without a target
+    residual : rms over the window, target units
+    """
+
+    structure: Structure
+    sites: np.ndarray
+    absorbers: np.ndarray
+    fit: Fit | None
+    curve: np.ndarray | None
+    residual: float | None
+
+    @property
+    def mean(self) -> np.ndarray:
+        """The cell's spectrum, (n_grid,), surrogate units."""
+        return self.sites.mean(0)
+
+
+def look_at(setup: Setup, structure: Structure) -> Seen:
+    """Predict, fit and label a structure."""
+    sites = setup.surrogate.predict_sites(structure)
+    absorbers = setup.surrogate.absorbers(structure)
+    pi_star = np.zeros(len(structure))
+    if setup.surrogate.element == "C":
+        pi_star[absorbers] = pi_star_per_atom(sites, setup.surrogate.energy)
+    labelled = structure.with_arrays(coordination=coordination(structure), pi_star=pi_star)
+    if setup.target is None:
+        return Seen(labelled, sites, absorbers, None, None, None)
+    fit = setup.target.observation.fit(sites.mean(0))
+    return Seen(labelled, sites, absorbers, fit, setup.target.curve(fit),
+                setup.target.residual(fit))
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """A sample as judged: sampled, relaxed (the same where relaxation failed), the answer."""
+
+    sample: Sample
+    sampled: Seen
+    relaxed: Seen | None
+
+    @property
+    def answer(self) -> str:
+        """``relaxed``, unless there is none or the relaxation undid the fit."""
+        if self.relaxed is None or self.sample.relaxation.get("failed", False):
+            return "sampled"
+        before, after = self.sampled.residual, self.relaxed.residual
+        undone = before is not None and after is not None and after > UNDONE * before
+        return "sampled" if undone else "relaxed"
+
+    @property
+    def offered(self) -> Seen:
+        """The structure that is the answer."""
+        return self.relaxed if self.answer == "relaxed" and self.relaxed else self.sampled
+
+    def numbers(self, setup: Setup) -> dict[str, Any]:
+        """Every number of the sample, for ``summary.json`` and ``samples.csv``."""
+        relaxation = self.sample.relaxation
+        relaxed = self.relaxed
+        return {
+            "number": self.sample.number, "seed": setup.options.seed,
+            "density": self.offered.structure.density, "answer": self.answer,
+            "coordination": coordination_fractions(self.offered.structure),
+            "coordination_sampled": coordination_fractions(self.sampled.structure),
+            "coordination_relaxed": coordination_fractions(relaxed.structure) if relaxed else None,
+            "minimum_distance": minimum_distance(self.offered.structure),
+            "residual_sampled": self.sampled.residual,
+            "residual_relaxed": relaxed.residual if relaxed else None,
+            "energy_sampled": relaxation.get("energy_before"),
+            "energy_relaxed": relaxation.get("energy_after"),
+            "pressure_GPa": relaxation.get("pressure"), "largest_force": relaxation.get("fmax"),
+            "rms_displacement": relaxation.get("rms_displacement"),
+            "relaxation_message": relaxation.get("message", ""),
+            "seconds_sampling": self.sample.seconds_sampling,
+            "seconds_relaxing": relaxation.get("seconds"),
+            "nuisance": dict(self.offered.fit.theta) if self.offered.fit else {},
+        }
+
+
+def judge(setup: Setup, sample: Sample) -> Row:
+    """Look at a sample before and after relaxation."""
+    relaxed = sample.relaxed
+    if relaxed is None and setup.relaxation is not None:
+        relaxed = sample.sampled  # a failed relaxation keeps the unrelaxed structure
+    return Row(sample, look_at(setup, sample.sampled),
+               None if relaxed is None else look_at(setup, relaxed))
+
+
+def shares_of(setup: Setup, seen: Seen) -> dict[str, np.ndarray]:
+    """The shares of 2-, 3-, 4-coordinated and other absorbers in the achieved spectrum."""
+    counts = coordination(seen.structure)[seen.absorbers]
+    shares = coordination_shares(seen.sites, counts)
+    if setup.target is None or seen.fit is None:
+        return shares
+    return {k: setup.target.share(mu, seen.fit) for k, mu in shares.items()}
