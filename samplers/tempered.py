@@ -35,7 +35,7 @@ class TemperedDenoiser:
     """
 
     denoiser: Denoiser
-    temperature: float = 0.67
+    temperature: float = 0.5
     low: float = 0.1
     high: float = 0.6
 
