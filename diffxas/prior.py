@@ -45,6 +45,8 @@ class PriorTraining:
     max_atoms : larger structures are refused as training cells (memory)
     sigma_median, sigma_spread : log-normal distribution of the noise level, angstrom and log units
     init : folder of a prior to begin from; its structures count as training structures too
+    sampling : rows of density (g/cm3, rising), temperature, noise scale: how samplers temper this
+        prior (:mod:`samplers.tempered`), found by comparing its samples with the data; empty for 1, 1
     more_kinds : labels that the prior shall have room for though these data do not show them
     """
 
@@ -59,6 +61,7 @@ class PriorTraining:
     seed: int = 0
     init: str = ""
     more_kinds: list[str] = field(default_factory=list)
+    sampling: list[list[float]] = field(default_factory=list)
     licence: str = ""
     model: dict[str, Any] = field(default_factory=dict)
     schedule: dict[str, Any] = field(default_factory=dict)
@@ -296,7 +299,7 @@ def training_record(samples: Sequence[Sample], options: PriorTraining,
         "kind": "prior", "version": diffxas.__version__, "licence": options.licence,
         "elements": config.elements, "density_range": [round(min(densities), 3),
                                                        round(max(densities), 3)],
-        "model": config.to_dict(),
+        "model": config.to_dict(), "sampling": options.sampling,
         "training": {"data_hash": data_hash(samples), "options": asdict(options),
                      "structures": [s.name for s in samples],
                      "parents": sorted({str(s.structure.info.get("parent", s.name))

@@ -125,7 +125,7 @@ def _draw(setup: Setup, number: int, calibration: Calibration | None,
         guide = SpectrumGuide(setup.surrogate, setup.target.observation, setup.system, calibration)
         denoiser = GuidedDenoiser(denoiser, guide, calibration.sigma_on)
     # Outermost, so that prior and likelihood are sampled at one temperature.
-    denoiser = TemperedDenoiser(denoiser)
+    denoiser = TemperedDenoiser(denoiser, setup.temperature)
     seed = setup.options.seed
     x = torch.tensor(start_positions(setup.box.n_atoms, setup.box.cell, setup.schedule.sigma_max,
                                      seed, number))

@@ -48,7 +48,7 @@ class SamplingSchedule:
     churn: float = 0.5
     churn_low: float = 0.03
     churn_high: float = 1.0
-    noise_scale: float = 0.7
+    noise_scale: float = 1.0
 
     def __post_init__(self) -> None:
         if not 2 <= self.steps <= MAXIMUM_STEPS:

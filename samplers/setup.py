@@ -62,6 +62,7 @@ class Setup:
     surrogate: Surrogate
     target: Target | None
     schedule: SamplingSchedule
+    temperature: float
     kind: str
     relaxation: RelaxationOptions | None
     warnings: tuple[str, ...]
@@ -84,15 +85,15 @@ def set_up(spectrum: Spectrum | None, options: GenerateOptions) -> Setup:
     """
     from diffxas.denoiser import ANY
     from diffxas.prior import find_prior, load_prior
-    from diffxas.weights import find_model, weights_hash
+    from diffxas.weights import find_model, read_config, weights_hash
     from samplers.sampling import SamplingSchedule
     from samplers.target import Target
+    from samplers.tempered import tempering
     from surrogates.loading import SHIPPED, load_surrogate
 
     if spectrum is None and options.guidance:
         raise InputError("a target must be given for guidance, received none: give TARGET, "
                          "or --no-guidance to sample the prior alone")
-    schedule = SamplingSchedule(steps=options.steps)
     prior_folder = find_prior(options.prior)
     prior = load_prior(prior_folder)
     surrogate = load_surrogate(options.surrogate, options.device)
@@ -104,6 +105,9 @@ def set_up(spectrum: Spectrum | None, options: GenerateOptions) -> Setup:
     box = resolve_box(element, options.density, options.atoms, options.cell)
     from ase.data import atomic_numbers
 
+    temperature, noise_scale = tempering(read_config(prior_folder).get("sampling", []),
+                                         box.density)
+    schedule = SamplingSchedule(steps=options.steps, noise_scale=noise_scale)
     system = Structure(np.zeros((box.n_atoms, 3)),
                        np.full(box.n_atoms, atomic_numbers[element]), box.cell)
     target = None if spectrum is None else Target.of(
@@ -123,7 +127,7 @@ def set_up(spectrum: Spectrum | None, options: GenerateOptions) -> Setup:
                 "prior_hash": weights["prior"], "surrogate_hash": weights["surrogate"],
                 "target_hash": None if target is None else target.hash, "kind": kind or ANY}
     prior.to(options.device)
-    return Setup(options, box, system, prior, surrogate, target, schedule, kind, relaxation,
+    return Setup(options, box, system, prior, surrogate, target, schedule, temperature, kind, relaxation,
                  warnings, identity, weights)
 
 

@@ -8,15 +8,19 @@ follows p(x; sigma)^(1/T):
     D_T(x; sigma) = x + (D(x; sigma) - x) / T.
 
 T = 1 outside. The range ends above the thermal vibrations (about 0.05 angstrom), which keep their
-width. A modelling choice, tuned on coordination against density (experiments/unguided). Scaling
-the score to sample at low temperature: P. Dhariwal, A. Nichol, Diffusion models beat GANs on image
-synthesis, arXiv:2105.05233 (2021), appendix G.
+width. How much a prior blurs depends on the density (dense networks have more bonds to get right),
+so T and the scale of the noise put back are a table over density in the prior's config, found by
+comparing coordination with the training data's (experiments/unguided): a calibration of the prior,
+not a law of nature. Scaling the score to sample at low temperature: P. Dhariwal, A. Nichol,
+Diffusion models beat GANs on image synthesis, arXiv:2105.05233 (2021), appendix G.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from torch import Tensor
 
 from diffxas.denoiser import Denoiser
@@ -35,9 +39,9 @@ class TemperedDenoiser:
     """
 
     denoiser: Denoiser
-    temperature: float = 0.5
+    temperature: float = 1.0
     low: float = 0.1
-    high: float = 0.6
+    high: float = 0.5
 
     def __post_init__(self) -> None:
         if not 0 < self.temperature <= 1:
@@ -50,3 +54,17 @@ class TemperedDenoiser:
         if not self.low < sigma < self.high:
             return x_0
         return x_t + (x_0 - x_t) / self.temperature
+
+
+def tempering(table: Sequence[Sequence[float]], density: float) -> tuple[float, float]:
+    """Temperature and noise scale at a density, interpolated and constant beyond the ends.
+
+    Parameters
+    ----------
+    table : rows of density (g/cm3, rising), temperature, noise scale; empty for 1, 1
+    """
+    if not len(table):
+        return 1.0, 1.0
+    densities, temperatures, scales = np.array(table, dtype=float).T
+    return (float(np.interp(density, densities, temperatures)),
+            float(np.interp(density, densities, scales)))

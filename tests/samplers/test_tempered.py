@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from diffxas.errors import InputError
-from samplers.tempered import TemperedDenoiser
+from samplers.tempered import TemperedDenoiser, tempering
 
 WIDTH = 0.3
 
@@ -43,3 +43,11 @@ def test_langevin_steps_with_the_tempered_score_have_the_narrower_law():
 def test_a_temperature_out_of_range_is_refused(temperature):
     with pytest.raises(InputError, match="temperature must be"):
         TemperedDenoiser(gaussian, temperature)
+
+
+def test_the_table_is_interpolated_and_constant_beyond_its_ends():
+    table = [[2.5, 0.8, 0.9], [3.5, 0.4, 0.7]]
+    assert tempering(table, 3.0) == pytest.approx((0.6, 0.8))
+    assert tempering(table, 1.0) == pytest.approx((0.8, 0.9))
+    assert tempering(table, 4.0) == pytest.approx((0.4, 0.7))
+    assert tempering([], 3.0) == (1.0, 1.0)
