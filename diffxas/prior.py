@@ -46,7 +46,7 @@ class PriorTraining:
     sigma_median, sigma_spread : log-normal distribution of the noise level, angstrom and log units
     init : folder of a prior to begin from; its structures count as training structures too
     sampling : rows of density (g/cm3, rising), temperature, noise scale: how samplers temper this
-        prior (:mod:`samplers.tempered`), found by comparing its samples with the data; empty for 1, 1
+        prior (:mod:`samplers.tempered`), found by comparing its samples with the data; none for 1
     more_kinds : labels that the prior shall have room for though these data do not show them
     """
 

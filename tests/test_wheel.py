@@ -38,6 +38,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
+    notice = Path("experiments") / "data" / "a-C-K-edge" / "LICENSE.txt"
+    (source / notice).parent.mkdir(parents=True)
+    shutil.copy(ROOT / notice, source / notice)
     call(sys.executable, "-m", "pip", "wheel", "--no-build-isolation", "--no-deps",
          "--wheel-dir", folder, source, cwd=folder)
     (path,) = folder.glob("diffxas-*.whl")

@@ -1,6 +1,6 @@
 """What the observation model can and cannot take up: the film against DFT cells of each density.
 
-Usage: python experiments/observation-film/run.py [--data ../shared/data] [--out FOLDER]
+Usage: python experiments/observation-film/run.py [--data experiments/data] [--out FOLDER]
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from diffxas.files import write_json
 from diffxas.plots import save_figure
 from diffxas.spectrum import Spectrum
-from diffxas.structure import Structure
+from diffxas.structure_files import read_structures
 from surrogates.nuisances import NuisanceOptions
 from surrogates.observation import Fit
 from surrogates.targets import observation_for
@@ -39,13 +39,12 @@ CASES: dict[str, dict] = {
 
 def density_means(folder: Path) -> dict[float, np.ndarray]:
     """Mean spectrum of the DFT cells of each density, (100,)."""
-    from ase.io import read
-
+    with np.load(folder / "xanes.npz", allow_pickle=False) as content:
+        spectra = dict(zip(content["name"].tolist(), content["mu"].astype(float), strict=True))
     cells: dict[float, list[np.ndarray]] = {}
-    for path in sorted((folder / "poscar").glob("*.vasp")):
-        density = round(Structure.from_atoms(read(path)).density, 1)
-        sites = np.loadtxt(folder / "xanes" / f"{path.stem}.txt")
-        cells.setdefault(density, []).append(sites.mean(axis=0))
+    for structure in read_structures(folder / "dft_cells.extxyz"):
+        sites = spectra[str(structure.info["name"])]
+        cells.setdefault(round(structure.density, 1), []).append(sites.mean(axis=0))
     return {density: np.mean(cells[density], axis=0) for density in sorted(cells)}
 
 
@@ -106,7 +105,7 @@ def draw(target: np.ndarray, fits: dict[float, Fit]) -> Figure:
 def main() -> None:
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=HERE.parents[2] / "shared" / "data")
+    parser.add_argument("--data", type=Path, default=HERE.parent / "data")
     parser.add_argument("--out", type=Path, default=HERE / "expected")
     options = parser.parse_args()
     means = density_means(options.data / "a-C-K-edge")

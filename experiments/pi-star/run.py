@@ -1,6 +1,6 @@
 """The classical pi* share against counted atoms on the shared DFT cells, then on the film.
 
-Usage: python experiments/pi-star/run.py [--data ../shared/data] [--out FOLDER]
+Usage: python experiments/pi-star/run.py [--data experiments/data] [--out FOLDER]
                                          [--make-reference CSV]
 """
 
@@ -16,7 +16,7 @@ from diffxas.analysis import coordination, coordination_fractions
 from diffxas.files import write_json, write_text
 from diffxas.plots import save_figure
 from diffxas.spectrum import Spectrum
-from diffxas.structure import Structure
+from diffxas.structure_files import read_structures
 from surrogates.pi_star import pi_orbitals_per_atom, pi_star_fraction, pi_star_of_target
 from surrogates.targets import observation_for
 
@@ -27,14 +27,13 @@ MID_RANGE = (286.0, 286.5, 287.0)
 
 def read_cells(folder: Path) -> list[dict]:
     """Density, site spectra and coordination of each DFT cell."""
-    from ase.io import read
-
+    with np.load(folder / "xanes.npz", allow_pickle=False) as content:
+        spectra = dict(zip(content["name"].tolist(), content["mu"].astype(float), strict=True))
     cells = []
-    for path in sorted((folder / "poscar").glob("*.vasp")):
-        structure = Structure.from_atoms(read(path))
+    for structure in read_structures(folder / "dft_cells.extxyz"):
         cells.append({
-            "name": path.stem, "density": round(structure.density, 1),
-            "sites": np.loadtxt(folder / "xanes" / f"{path.stem}.txt"),
+            "name": structure.info["name"], "density": round(structure.density, 1),
+            "sites": spectra[str(structure.info["name"])],
             "neighbours": coordination(structure),
             "fractions": coordination_fractions(structure),
         })
@@ -111,7 +110,7 @@ def table(rows: list[dict]) -> str:
 def main() -> None:
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=HERE.parents[2] / "shared" / "data")
+    parser.add_argument("--data", type=Path, default=HERE.parent / "data")
     parser.add_argument("--out", type=Path, default=HERE / "expected")
     parser.add_argument("--make-reference", type=Path, metavar="CSV")
     options = parser.parse_args()
