@@ -32,6 +32,7 @@ WITHIN = 0.35
 NEAR = 0.10
 """Networks this near in density (g/cm3) are compared one by one."""
 SAMPLER_SOURCES = ("samplers/sampling.py", "samplers/start.py", "samplers/guidance.py",
+                   "samplers/tempered.py",
                    "diffxas/denoiser.py", "diffxas/network.py", "diffxas/noise.py")
 BEGIN, END = "<!-- last run -->", "<!-- end of last run -->"
 

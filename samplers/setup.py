@@ -127,8 +127,8 @@ def set_up(spectrum: Spectrum | None, options: GenerateOptions) -> Setup:
                 "prior_hash": weights["prior"], "surrogate_hash": weights["surrogate"],
                 "target_hash": None if target is None else target.hash, "kind": kind or ANY}
     prior.to(options.device)
-    return Setup(options, box, system, prior, surrogate, target, schedule, temperature, kind, relaxation,
-                 warnings, identity, weights)
+    return Setup(options, box, system, prior, surrogate, target, schedule, temperature, kind,
+                 relaxation, warnings, identity, weights)
 
 
 def _check_edge(options: GenerateOptions, surrogate: Surrogate) -> None:
