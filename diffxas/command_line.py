@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import click
 
 from diffxas.errors import InputError, RunError
+from diffxas.files import check_writable
 from diffxas.spectrum import Spectrum, parse_edge
 
 AnyCommand = TypeVar("AnyCommand", bound=Callable[..., Any])
@@ -190,7 +191,7 @@ def existing(paths: Iterable[Path]) -> list[Path]:
 
 
 def check_output_file(out: Path, inputs: Iterable[Path]) -> None:
-    """Refuse an output file that is a folder or one of the inputs.
+    """Refuse an output file that is a folder, an input, part of a run, or cannot be written.
 
     Raises
     ------
@@ -201,6 +202,10 @@ def check_output_file(out: Path, inputs: Iterable[Path]) -> None:
         raise InputError(f"--out must be a file, received the folder {out}: name a file in it")
     if out.resolve() in [path.resolve() for path in inputs]:
         raise InputError(f"--out must not be one of the inputs, received {out}: name another file")
+    if out.exists() and (out.parent / "run.json").is_file():
+        raise InputError(f"--out must not replace a file of a run, received {out} beside its "
+                         f"run.json: name a file elsewhere")
+    check_writable(out)
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -45,6 +45,25 @@ def replacing(path: str | Path) -> Iterator[Path]:
         Path(name).unlink(missing_ok=True)
 
 
+def check_writable(path: str | Path) -> None:
+    """Refuse an output that could not be written, before the work that it takes; leaves nothing.
+
+    Raises
+    ------
+    InputError
+        If the nearest folder of ``path`` that exists cannot be written to.
+    """
+    parent = Path(path).absolute().parent
+    while not parent.exists():
+        parent = parent.parent
+    try:
+        with tempfile.NamedTemporaryFile(dir=parent):
+            pass
+    except OSError as error:
+        raise InputError(f"the output must be in a folder that can be written to, received "
+                         f"{path} ({error.strerror}): choose another --out") from error
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write ``text`` atomically, in UTF-8."""
     with replacing(path) as temporary:

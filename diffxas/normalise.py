@@ -142,7 +142,7 @@ def check_window(energy: np.ndarray, window: tuple[float, float], e0: float) -> 
                          f"write the lower one first")
     if not low < e0 < high:
         raise InputError(f"--window must contain the edge at {e0:.1f} eV, received {low:g} "
-                         f"{high:g}, which misses it: {data}")
+                         f"{high:g}: choose another --window or --edge; {data}")
     n_points = int(((energy >= low) & (energy <= high)).sum())
     if n_points < MINIMUM_POINTS:
         raise InputError(f"--window must hold at least {MINIMUM_POINTS} points, received "

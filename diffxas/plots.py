@@ -139,7 +139,8 @@ def plot_convergence(traces: Mapping[str, tuple[np.ndarray, np.ndarray]],
         axis.plot(sigma, residual, color=sample_colour(number), lw=0.8 if many else 1.6,
                   marker="." if not many else "", ms=4, label=None if many else name)
     axis.set_xscale("log")
-    axis.set_yscale("log")
+    if any((curve > 0).any() for _, curve in [*unguided, *traces.values()]):
+        axis.set_yscale("log")  # which needs something to show
     for scale in (axis.xaxis, axis.yaxis):
         scale.set_major_formatter(_plain_number)
         scale.set_minor_formatter(_plain_number)

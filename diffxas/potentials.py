@@ -195,6 +195,21 @@ def check_potential(spec: PotentialSpec, elements: Collection[str]) -> Potential
     return found
 
 
+def potential_files(spec: str) -> list[Path]:
+    """The user's files that ``spec`` names, whose content belongs to what was run."""
+    kind, _, argument = spec.partition(":")
+    if kind == "matgl":
+        folder = Path(argument).expanduser()
+        return sorted(path for path in folder.glob("*") if path.is_file())
+    if kind == "tersoff":
+        return [path for path in [Path(argument)] if argument and path.is_file()]
+    path = Path(spec)
+    if not spec.endswith(".lmp") or not path.is_file():
+        return []
+    words = dict.fromkeys(path.read_text(encoding="utf-8", errors="replace").split())
+    return [path, *(path.parent / word for word in words if (path.parent / word).is_file())]
+
+
 def potential_energy(structure: Structure, spec: PotentialSpec = "rebo",
                      ) -> tuple[float, np.ndarray, np.ndarray]:
     """Energy (eV/atom), forces (n_atoms, 3) in eV/angstrom, stress (3, 3) in eV/angstrom^3.

@@ -238,7 +238,7 @@ def train_prior(paths: Sequence[Path], folder: Path, config: Path | None = None)
         begin_from(network, Path(options.init), record)
     loss = DenoisingLoss(samples, network, options)
     average = train(network, loss, schedule, folder, title="prior")
-    adopt_any(average, {s.kind for s in samples})
+    adopt_any(average, set(record["training"]["kinds"]))
     save_model(folder, record, average.state_dict())
     return folder
 
@@ -281,7 +281,7 @@ def begin_from(network: PriorNetwork, folder: Path, record: dict[str, Any]) -> N
     for layer in list(network.trunk.layers)[shallow.config.n_layers:]:
         assert isinstance(layer, Interaction)
         layer.pass_on()
-    for key in ("structures", "parents"):
+    for key in ("structures", "parents", "kinds"):
         record["training"][key] = sorted({*record["training"][key], *content["training"][key]})
 
 
@@ -302,6 +302,7 @@ def training_record(samples: Sequence[Sample], options: PriorTraining,
         "model": config.to_dict(), "sampling": options.sampling,
         "training": {"data_hash": data_hash(samples), "options": asdict(options),
                      "structures": [s.name for s in samples],
+                     "kinds": sorted({s.kind for s in samples}),
                      "parents": sorted({str(s.structure.info.get("parent", s.name))
                                         for s in samples})},
     }
@@ -314,6 +315,8 @@ def refuse_other_run(folder: Path, record: dict[str, Any]) -> None:
     from diffxas.files import write_json
 
     path = folder / "training.json"
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--out must be a folder, received the file {folder}: choose another")
     if path.is_file():
         known = json.loads(path.read_text(encoding="utf-8"))
         if known != json.loads(json.dumps(record)):

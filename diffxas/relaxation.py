@@ -117,10 +117,7 @@ def relax(structure: Structure, options: RelaxationOptions | None = None) -> Rel
         If the potential needs LAMMPS and it cannot be loaded.
     """
     options = options or RelaxationOptions()
-    if not structure.pbc.all():
-        raise InputError("a structure to relax must be periodic along all three cell vectors, "
-                         f"received pbc {structure.pbc.tolist()}: give it pbc=\"T T T\", with "
-                         "vacuum where it ends")
+    _check_periodic("a structure to relax", structure)
     return _relax(structure, potential(options.potential, set(structure.symbols)), options)
 
 
@@ -128,7 +125,7 @@ def relax_many(labelled: Iterable[tuple[str, Structure]], options: RelaxationOpt
                progress: bool = True) -> list[Relaxation]:
     """Relax structures one after the other, with a progress bar on stderr.
 
-    The potential is checked for all their elements before the first begins.
+    All structures, and the potential for all their elements, are checked before the first begins.
 
     Raises
     ------
@@ -138,6 +135,8 @@ def relax_many(labelled: Iterable[tuple[str, Structure]], options: RelaxationOpt
     from tqdm import tqdm
 
     options, labelled = options or RelaxationOptions(), list(labelled)
+    for label, structure in labelled:
+        _check_periodic(label, structure)
     check_potential(options.potential, {s for _, one in labelled for s in one.symbols})
     results = []
     with tqdm(total=len(labelled), desc="relaxing", unit="structure", disable=not progress) as bar:
@@ -146,6 +145,13 @@ def relax_many(labelled: Iterable[tuple[str, Structure]], options: RelaxationOpt
             results.append(relax(structure, options))
             bar.update()
     return results
+
+
+def _check_periodic(name: str, structure: Structure) -> None:
+    if not structure.pbc.all():
+        raise InputError(f"{name} must be periodic along all three cell vectors to be relaxed, "
+                         f"received pbc {structure.pbc.tolist()}: give it pbc=\"T T T\", with "
+                         f"vacuum where it ends")
 
 
 def relax_file(paths: Sequence[str | Path], out: str | Path,

@@ -40,9 +40,9 @@ class Schedule:
 
     def __post_init__(self) -> None:
         if self.steps < 1:
-            raise InputError(f"steps must be at least 1, received {self.steps}")
+            raise InputError(f"steps must be at least 1, received {self.steps}: correct [schedule]")
         if not 0 < self.ema < 1:
-            raise InputError(f"ema must be between 0 and 1, received {self.ema}")
+            raise InputError(f"ema must be between 0 and 1, received {self.ema}: correct [schedule]")
 
     def rate(self, step: int) -> float:
         """Learning rate at a step: linear warm-up, then half a cosine to zero."""

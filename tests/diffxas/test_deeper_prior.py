@@ -25,7 +25,8 @@ def network(n_layers: int, seed: int) -> PriorNetwork:
 def shallow(tmp_path):
     model = network(2, 0)
     save_model(tmp_path / "shallow", {"kind": "prior", "model": model.config.to_dict(),
-                                      "training": {"structures": ["a"], "parents": ["a"]}},
+                                      "training": {"structures": ["a"], "parents": ["a"],
+                                                   "kinds": ["any"]}},
                model.state_dict())
     return model, tmp_path / "shallow"
 
@@ -33,7 +34,7 @@ def shallow(tmp_path):
 def test_added_layers_change_nothing_until_trained(shallow):
     model, folder = shallow
     deeper = network(4, 1)
-    record = {"training": {"structures": ["b"], "parents": ["b"]}}
+    record = {"training": {"structures": ["b"], "parents": ["b"], "kinds": []}}
     begin_from(deeper, folder, record)
     crystal = Structure.from_atoms(bulk("C", "diamond", 3.57, cubic=True))
     noise = 0.2 * np.random.default_rng(0).standard_normal((len(crystal), 3))
@@ -52,7 +53,7 @@ def test_a_prior_of_another_shape_is_refused(shallow):
     torch.manual_seed(0)
     other = PriorNetwork(PriorConfig(["C"], KINDS, n_layers=2, **{**SMALL, "hidden": 4}))
     with pytest.raises(InputError, match="hidden"):
-        begin_from(other, folder, {"training": {"structures": [], "parents": []}})
+        begin_from(other, folder, {"training": {"structures": [], "parents": [], "kinds": []}})
 
 
 def test_a_kind_that_was_never_seen_is_as_any():
