@@ -171,7 +171,8 @@ def plot_calibration(sigma: np.ndarray, raw_error: np.ndarray, error: np.ndarray
     axis.axhline(spread, color="black", lw=1.0, ls="--", label="between unguided samples")
     axis.axvline(sigma_on, color="black", lw=0.9, ls=":", label="guidance sets in")
     axis.set_xscale("log")
-    axis.set_yscale("log")
+    if max(np.max(raw_error), np.max(error), spread) > 0:  # one atom: all spectra are equal
+        axis.set_yscale("log")
     for scale in (axis.xaxis, axis.yaxis):
         scale.set_major_formatter(_plain_number)
         scale.set_minor_formatter(_plain_number)

@@ -42,7 +42,8 @@ class Schedule:
         if self.steps < 1:
             raise InputError(f"steps must be at least 1, received {self.steps}: correct [schedule]")
         if not 0 < self.ema < 1:
-            raise InputError(f"ema must be between 0 and 1, received {self.ema}: correct [schedule]")
+            raise InputError(f"ema must be between 0 and 1, received {self.ema}: "
+                             f"correct [schedule]")
 
     def rate(self, step: int) -> float:
         """Learning rate at a step: linear warm-up, then half a cosine to zero."""

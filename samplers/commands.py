@@ -28,6 +28,7 @@ from diffxas.commands import analyse, inspect, relax, train_prior
 from diffxas.errors import InputError
 from diffxas.spectrum import parse_edge
 from diffxas.weights import CONFIG, read_config, shipped_names
+from samplers.geometry import LOOSEST
 from surrogates.commands import (
     compare,
     predict,
@@ -146,16 +147,16 @@ def check_request(target: Path | None, options: Mapping[str, Any]) -> None:
     density, atoms, cell = options["density"], options["atoms"], options["cell"]
     carbon = options["prior"] == DEFAULT_PRIOR
     limit = DENSEST_CARBON if carbon else DENSEST
-    if density is not None and not 0 < density <= limit:
+    if density is not None and not LOOSEST <= density <= limit:
         what = " for carbon" if carbon else ""
-        raise InputError(f"--density must be above 0 and at most {limit:g} g/cm3{what}, received "
-                         f"{density:g}: amorphous carbon has 1.2 to 3.5")
+        raise InputError(f"--density must be {LOOSEST:g} to at most {limit:g} g/cm3{what}, "
+                         f"received {density:g}: amorphous carbon has 1.2 to 3.5")
     if atoms is not None and not 1 <= atoms <= MOST_ATOMS:
         raise InputError(f"--atoms must be 1 to {MOST_ATOMS}, received {atoms}: 216 is usual")
     if cell is not None and not all(0 < edge < math.inf for edge in cell):
         raise InputError(f"--cell must be three lengths above 0 angstrom, received "
                          f"{' '.join(f'{edge:g}' for edge in cell)}: write it as --cell 13 13 13")
-    for name, lowest, usual in (("samples", 1, 4), ("steps", 1, 48), ("seed", 0, 0)):
+    for name, lowest, usual in (("samples", 1, 4), ("steps", 2, 64), ("seed", 0, 0)):
         if options[name] < lowest:
             raise InputError(f"--{name} must be {lowest} or more, received {options[name]}: "
                              f"{usual} is the default")

@@ -178,13 +178,15 @@ def generate_to(spectrum: Spectrum | None, out: Path, options: GenerateOptions, 
 def run_in(spectrum: Spectrum | None, out: Path, options: GenerateOptions, command: str,
            progress: bool) -> tuple[list[Structure], int]:
     """Run (or resume) in ``out``; the answers, and the exit code."""
-    from samplers.outputs import write_outputs
+    from samplers.outputs import write_further_formats, write_outputs
 
     setup = set_up(spectrum, options)
     folder = RunFolder(out, setup.identity)
     if folder.finished:
+        added = write_further_formats(out, options.formats)
         if progress:
-            print(f"{out} holds this run, finished: nothing to do. See {out / 'report.html'}")
+            todo = f"{len(added)} structure files added" if added else "nothing to do"
+            print(f"{out} holds this run, finished: {todo}. See {out / 'report.html'}")
         return _finished_answers(out), 0
     folder.begin(command=command)
     for warning in setup.warnings:

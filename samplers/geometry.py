@@ -17,6 +17,8 @@ AGREEMENT = 0.01
 DENSEST = {"C": 4.0}
 """Density (g/cm3) beyond which a request is a slip; diamond has 3.52."""
 DENSEST_OF_ALL = 25.0
+LOOSEST = 0.05
+"""Density (g/cm3) below which a request is a slip; carbon aerogels begin there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,8 +41,8 @@ def resolve_box(element: str, density: float | None, atoms: int | None,
     """
     mass = _mass(element)
     limit = DENSEST.get(element, DENSEST_OF_ALL)
-    if density is not None and not 0 < density <= limit:
-        raise InputError(f"density must be above 0 and at most {limit:g} g/cm3 for {element}, "
+    if density is not None and not LOOSEST <= density <= limit:
+        raise InputError(f"density must be {LOOSEST:g} to at most {limit:g} g/cm3 for {element}, "
                          f"received {density:g}: choose --density in that range")
     if atoms is not None and atoms < 1:
         raise InputError(f"atoms must be at least 1, received {atoms}: choose another --atoms")
@@ -67,6 +69,10 @@ def resolve_box(element: str, density: float | None, atoms: int | None,
                          f"enlarge --cell or lower --atoms")
     if density is not None and abs(actual / density - 1) > AGREEMENT:
         raise InputError(_disagreement(density, n_atoms, edges, mass, atoms is not None))
+    if actual < LOOSEST:
+        raise InputError(f"density must be at least {LOOSEST:g} g/cm3 for {element}, received "
+                         f"{actual:.3g} from {n_atoms} atoms in {volume:.3g} angstrom^3: "
+                         f"shrink --cell or raise --atoms")
     return Box(np.diag(edges), n_atoms, actual)
 
 

@@ -12,11 +12,11 @@ import numpy as np
 from diffxas.analysis import coordination_fractions
 from diffxas.files import replacing, write_json
 from diffxas.structure import Structure
-from diffxas.structure_files import write_structures
+from diffxas.structure_files import read_structures, write_structures
 from samplers.judged import Row, Seen, judge, look_at
 from samplers.report_content import report_content
 from samplers.setup import Sample, Setup
-from surrogates.pi_star import pi_star_of_target
+from surrogates.pi_star import pi_star_if_covered
 
 if TYPE_CHECKING:
     from diffxas.report import ReportContent
@@ -92,9 +92,26 @@ def write_structure_files(setup: Setup, out: Path, rows: Sequence[Row]) -> None:
             for row in rows if row.relaxed is not None]
     for name, structures in groups.items():
         write_structures(out / f"{name}.extxyz", structures)
-        for suffix in setup.options.formats:
-            for row, structure in zip(rows, structures, strict=True):
-                write_structures(out / f"{name}_{row.sample.number}.{suffix}", [structure])
+    write_further_formats(out, setup.options.formats)
+
+
+def write_further_formats(out: Path, formats: Sequence[str]) -> list[Path]:
+    """One file a structure in each format, beside ``structures`` and ``relaxed.extxyz``.
+
+    Returns
+    -------
+    the files that were not there before
+    """
+    written = []
+    for source in (out / "structures.extxyz", out / "relaxed.extxyz"):
+        structures = read_structures(source) if formats and source.is_file() else []
+        for number, structure in enumerate(structures):
+            for suffix in formats:
+                path = out / f"{source.stem}_{number}.{suffix}"
+                if not path.exists():
+                    write_structures(path, [structure])
+                    written.append(path)
+    return written
 
 
 def _columns(rows: Sequence[Row], which: str) -> dict[str, np.ndarray]:
@@ -170,9 +187,10 @@ def summary(setup: Setup, rows: Sequence[Row], free: Sequence[Seen],
     pi_star = None
     if target is not None and best is not None and best.offered.fit and \
             setup.surrogate.element == "C":
-        estimate = pi_star_of_target(target.observation, best.offered.fit)
-        pi_star = {"sp2_fraction": estimate.fraction, "share": estimate.share,
-                   "reference": estimate.reference}
+        estimate = pi_star_if_covered(target.observation, best.offered.fit)
+        pi_star = None if estimate is None else {
+            "sp2_fraction": estimate.fraction, "share": estimate.share,
+            "reference": estimate.reference}
     return {
         "samples": [row.numbers(setup) for row in rows],
         "unguided": [{"residual": seen.residual,

@@ -14,7 +14,7 @@ from diffxas.report import NuisanceRow, ReportContent, SampleContent, UnguidedCo
 from samplers.judged import Row, Seen, shares_of
 from samplers.setup import Sample, Setup
 from surrogates.observation import MeasuredObservation
-from surrogates.pi_star import pi_star_of_target
+from surrogates.pi_star import pi_star_if_covered
 
 if TYPE_CHECKING:
     from samplers.guidance import Calibration
@@ -110,8 +110,8 @@ def _facts(setup: Setup, best: Row) -> dict[str, str]:
         facts["columns"] = str(target.spectrum.meta.get("columns", ""))
     fit = best.offered.fit
     if fit is not None and setup.surrogate.element == "C":
-        estimate = pi_star_of_target(target.observation, fit)
-        facts["classical pi* share"] = (
+        estimate = pi_star_if_covered(target.observation, fit)
+        facts["classical pi* share"] = "not to be had from this target" if estimate is None else (
             f"{estimate.fraction:.2f} pi orbitals per atom (an sp2 fraction where there is no sp), "
             f"reference: {estimate.reference}")
     return facts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -125,10 +126,24 @@ def set_up(spectrum: Spectrum | None, options: GenerateOptions) -> Setup:
     identity = {**kept, "cell": None if options.cell is None else list(options.cell),
                 "window": None if options.window is None else list(options.window),
                 "prior_hash": weights["prior"], "surrogate_hash": weights["surrogate"],
-                "target_hash": None if target is None else target.hash, "kind": kind or ANY}
+                "target_hash": None if target is None else target.hash, "kind": kind or ANY,
+                **({} if relaxation is None else _potential_hash(options.potential))}
     prior.to(options.device)
     return Setup(options, box, system, prior, surrogate, target, schedule, temperature, kind,
                  relaxation, warnings, identity, weights)
+
+
+def _potential_hash(spec: str) -> dict[str, str]:
+    """SHA-256 over the user's files that a potential consists of; nothing for those by name."""
+    from diffxas.potentials import potential_files
+
+    files = potential_files(spec)
+    if not files:
+        return {}
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.read_bytes())
+    return {"potential_hash": digest.hexdigest()}
 
 
 def _check_edge(options: GenerateOptions, surrogate: Surrogate) -> None:

@@ -102,9 +102,13 @@ def check_earlier_table(out: Path) -> None:
     """
     if not out.exists():
         return
-    with out.open("rb") as file:
-        ours = file.read(7) == b"energy,"
-    if not ours:
+    from diffxas.spectrum_names import role_of
+
+    with out.open(encoding="utf-8", errors="replace") as file:
+        first, *others = file.readline().strip().split(",")
+    named = {role_of(word).kind for word in others}
+    # A measurement may begin with "energy," too, and goes on with mu, i0, ...; ours with names.
+    if first != "energy" or not others or "target" in others or named - {"unknown"}:
         raise InputError(f"--out must be a new file or an earlier prediction, received {out} with "
                          f"other content: choose another --out")
 

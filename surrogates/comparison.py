@@ -20,7 +20,7 @@ from diffxas.spectrum import Spectrum
 from diffxas.structure import Structure
 from surrogates.nuisances import NuisanceOptions
 from surrogates.observation import Fit, MeasuredObservation, Observation
-from surrogates.pi_star import PiStarEstimate, pi_star_of_target
+from surrogates.pi_star import pi_star_if_covered
 from surrogates.prediction import check_labelled, predict_table, write_csv
 from surrogates.protocol import SurrogateModel, check_target
 from surrogates.targets import observation_for
@@ -127,7 +127,7 @@ def compare(target: Spectrum, labelled: Sequence[tuple[str, Structure]], model: 
     rows, fits = rank_structures(observation, labelled, spectra)
     estimate = None
     if isinstance(observation, MeasuredObservation) and (model.element, model.edge) == ("C", "K"):
-        estimate = _pi_star(observation, fits[rows[0].label])
+        estimate = pi_star_if_covered(observation, fits[rows[0].label])
     summary = {
         "target": dict(target.meta), "target_kind": observation.kind, "reason": reason,
         "window": list(observation.window), "exclude": [list(pair) for pair in exclude],
@@ -157,14 +157,6 @@ def check_folder(out_dir: Path) -> None:
     if foreign:
         raise InputError(f"--out must be a new folder or that of an earlier comparison, received "
                          f"{out_dir} with another command's {foreign[0]}: choose another --out")
-
-
-def _pi_star(observation: Observation, best: Fit) -> PiStarEstimate | None:
-    """The classical estimate, or None where the target does not reach 300 eV."""
-    try:
-        return pi_star_of_target(observation, best)
-    except InputError:
-        return None
 
 
 def _priors(observation: Observation) -> list[dict[str, Any]]:

@@ -129,6 +129,17 @@ def pi_star_of_target(observation: Observation, fit: Fit, *,
                             reference="mean of three-fold sites of the DFT cells")
 
 
+def pi_star_if_covered(observation: Observation, fit: Fit) -> PiStarEstimate | None:
+    """:func:`pi_star_of_target`, or None where the target does not allow it.
+
+    A target that ends below 300 eV or absorbs nothing there may be met all the same.
+    """
+    try:
+        return pi_star_of_target(observation, fit)
+    except InputError:
+        return None
+
+
 def pi_star_per_atom(sites: np.ndarray, energy: np.ndarray) -> np.ndarray:
     """Predicted absorption at 285 eV: the per-atom column ``pi_star``.
 

@@ -189,6 +189,9 @@ def test_predict_names_its_columns_and_keeps_to_its_own_files(
     mine.write_text("dear diary")
     assert "notes.csv" in refused("predict", diamond, "--out", mine)
     assert mine.read_text() == "dear diary"
+    mine.write_text("energy,mu\n280,0.1\n")  # a spectrum, not a table of ours
+    assert "notes.csv" in refused("predict", diamond, "--out", mine)
+    assert mine.read_text() == "energy,mu\n280,0.1\n"
     assert str(tmp_path) in refused("predict", diamond, "--out", tmp_path)
     before = diamond.read_bytes()
     assert "inputs" in refused("predict", diamond, "--out", diamond)
@@ -240,6 +243,10 @@ def test_relax_leaves_everything_as_it_was_on_bad_input(tmp_path: Path, two_fram
     assert ".extxyz" in refused("relax", two_frames, "--out", tmp_path / "o.pdb")
     assert "restraint" in refused("relax", two_frames, "--out", tmp_path / "o.cif", "--cell-too",
                                   "--relax-restraint", 1)
+    slab = tmp_path / "slab.extxyz"
+    ase.io.write(slab, ase.build.graphene(vacuum=8.0))
+    assert "slab must be periodic" in refused("relax", two_frames, slab, "--out",
+                                              tmp_path / "o.cif")
     assert list(tmp_path.glob("o.*")) == []
 
 
@@ -264,3 +271,25 @@ def test_analyse_takes_all_references_up_to_the_next_option(tmp_path: Path, diam
     assert [one["label"] for one in found["references"]] == ["two#0", "two#1", "other"]
     assert "--reference two" not in result.stdout
     assert "received none" in refused("analyse", diamond, "--reference", "--out", tmp_path / "x")
+
+
+def test_the_files_of_a_run_are_not_replaced(tmp_path: Path, two_frames: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text("{}")
+    for command, name in (("relax", "relaxed.extxyz"), ("predict", "spectra.csv")):
+        (tmp_path / "run" / name).write_text("energy,sampled_0\n")
+        assert "run.json" in refused(command, two_frames, "--out", tmp_path / "run" / name)
+        assert (tmp_path / "run" / name).read_text() == "energy,sampled_0\n"
+
+
+@pytest.mark.parametrize("command", ["relax", "predict"])
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(
+        command: str, tmp_path: Path, two_frames: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert "--out" in refused(command, two_frames, "--out", tmp_path / "file" / "o.extxyz")
+
+
+def test_a_training_does_not_go_into_a_file(tmp_path: Path, two_frames: Path) -> None:
+    before = two_frames.read_bytes()
+    assert "must be a folder" in refused("train", "prior", two_frames, "--out", two_frames)
+    assert two_frames.read_bytes() == before

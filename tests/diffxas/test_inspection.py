@@ -74,7 +74,7 @@ def test_only_its_own_output_is_replaced(target, tmp_path):
 
 def test_a_window_that_misses_the_edge_writes_nothing(target, tmp_path):
     spectrum = Spectrum.read(target, columns="energy=1,signal=2,i0=4", edge="C:K")
-    with pytest.raises(InputError, match="misses it"):
+    with pytest.raises(InputError, match="must contain the edge"):
         inspect_target(spectrum, tmp_path / "out", window=(300, 315))
     assert not (tmp_path / "out").exists()
 

@@ -202,3 +202,11 @@ def test_table_entries_are_short():
     assert format_cell(0.123456) == "0.1235"
     assert format_cell(None) == format_cell(float("nan")) != "None"
     assert format_cell(12345) == "12345"
+
+
+def test_curves_of_zeros_are_drawn_without_a_warning(tmp_path, recwarn):
+    """A cell of one atom has one spectrum: nothing spreads, and no logarithm is to be had."""
+    sigma, zeros = np.array([0.1, 1.0]), np.zeros(2)
+    plots.save_figure(plots.plot_calibration(sigma, zeros, zeros, 0.0, 0.1), tmp_path / "a.png")
+    plots.save_figure(plots.plot_convergence({"0": (sigma, zeros)}), tmp_path / "b.png")
+    assert [str(w.message) for w in recwarn] == []

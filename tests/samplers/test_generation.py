@@ -65,7 +65,7 @@ def test_run_json_names_every_option_that_changes_results(finished):
     options = {f.name for f in fields(GenerateOptions)} - {"device", "formats"}
     hashes = {"prior_hash", "surrogate_hash", "target_hash"}
     assert set(identity) == options | hashes
-    assert all(len(identity[h]) == 64 for h in hashes)
+    assert all(len(identity[h]) == 64 for h in hashes)  # and none of a potential by name
     assert {k: identity[k] for k in SMALL} == SMALL
 
 
@@ -362,3 +362,41 @@ def test_bad_requests_leave_no_folder(tmp_path):
             generate_to(target, tmp_path / "run", replace(QUICK, **change), progress=False)
         assert "\n" not in str(refusal.value)
         assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.usefixtures("unreported")
+@pytest.mark.parametrize("target", [
+    Spectrum(GRID[:60] + 0.1, cell_spectrum().mu[:60], "C", "K"),  # ends at 298 eV
+    Spectrum(GRID, -cell_spectrum().mu, "C", "K"),
+], ids=["ends below 300 eV", "negative"])
+def test_a_target_without_a_pi_star_share_is_generated_from_all_the_same(target, tmp_path):
+    """The share is an extra; a run must not fail for it after its work is done."""
+    assert generate_to(target, tmp_path / "run", QUICK, progress=False) in (0, 3)
+    assert summary_of(tmp_path / "run")["pi_star"] is None
+
+
+@pytest.mark.usefixtures("unreported")
+def test_further_formats_are_added_to_a_finished_run(tmp_path):
+    options = replace(QUICK, guidance=False)
+    assert generate_to(None, tmp_path / "run", options, progress=False) == 0
+    before = content(tmp_path / "run")
+    assert generate_to(None, tmp_path / "run", replace(options, formats=("vasp", "data")),
+                       progress=False) == 0
+    after = content(tmp_path / "run")
+    assert set(after) - set(before) == {"structures_0.vasp", "structures_0.data"}
+    assert {name: after[name] for name in before} == before
+    (kept,) = read_structures(tmp_path / "run" / "structures.extxyz")
+    (added,) = read_structures(tmp_path / "run" / "structures_0.vasp")
+    np.testing.assert_allclose(added.positions, kept.positions, atol=1e-7)
+
+
+@pytest.mark.usefixtures("unreported")
+def test_a_run_with_other_lines_in_its_potential_is_another_run(tmp_path):
+    lines = tmp_path / "mine.lmp"
+    lines.write_text("pair_style rebo\npair_coeff * * CH.rebo {elements}\n")
+    options = replace(QUICK, guidance=False, relax=True, potential=str(lines))
+    assert generate_to(None, tmp_path / "run", options, progress=False) == 0
+    assert generate_to(None, tmp_path / "run", options, progress=False) == 0
+    lines.write_text("pair_style airebo 3.0\npair_coeff * * CH.airebo {elements}\n")
+    with pytest.raises(InputError, match="potential_hash"):
+        generate_to(None, tmp_path / "run", options, progress=False)

@@ -80,6 +80,8 @@ REFUSED = {
     "cell alone": ((None, None, (9.0, 9.0, 9.0)), "only the cell"),
     "density 0": ((0.0, 100, None), "received 0"),
     "density below 0": ((-1.0, 100, None), "received -1"),
+    "nearly empty": ((1e-9, 100, None), "0.05 to at most 4 g/cm3 for C, received 1e-09"),
+    "too few atoms": ((None, 1, (90.0, 90.0, 90.0)), "at least 0.05 g/cm3 for C"),
     "density NaN": ((float("nan"), 100, None), "received nan"),
     "denser than diamond": ((4.1, 100, None), "at most 4 g/cm3 for C, received 4.1"),
     "no atoms": ((2.0, 0, None), "received 0"),
