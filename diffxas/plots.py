@@ -331,6 +331,8 @@ def _draw(axis: Axes, x: np.ndarray, curves: Curves, best: str | None,
 
 def _plain_number(value: float, _place: int | None = None) -> str:
     """Label of a logarithmic axis: 0.02 rather than a power of ten; 1, 2 and 5 of each decade."""
+    if value <= 0:  # the axis fell back to a linear one
+        return f"{value:g}"
     mantissa = value / 10.0 ** np.floor(np.log10(value) + 1e-9)
     return f"{value:g}" if round(mantissa, 6) in (1, 2, 5) else ""
 
