@@ -154,7 +154,8 @@ def calibrate(denoiser: Denoiser, surrogate: Surrogate, samples: Sequence[Struct
             sites = surrogate.spectra(positions, structure).mean(0)
             truth = sites.mean(0)
             spectra.append(truth.double().cpu().numpy())
-            scatter_of_cell.append(float(sites.var(0).mean()) / len(sites))
+            if len(sites) > 1:  # one site has no scatter
+                scatter_of_cell.append(float(sites.var(0).mean()) / len(sites))
             for k, sigma in enumerate(LEVELS):
                 for draw in range(DRAWS):
                     z = noise.normal(seed, number, k * DRAWS + draw, len(structure),
@@ -167,7 +168,8 @@ def calibrate(denoiser: Denoiser, surrogate: Surrogate, samples: Sequence[Struct
     others = (by_sample.sum(0) - by_sample) / (n - 1)
     scatter = difference - others[:, :, None]
     # Two samples may be alike by chance; cells of independent sites would scatter by this much.
-    between = max(float(np.var(spectra, axis=0, ddof=1).mean()), float(np.mean(scatter_of_cell)))
+    between = max(float(np.var(spectra, axis=0, ddof=1).mean()),
+                  float(np.mean(scatter_of_cell or [0.0])))
     error = np.maximum.accumulate(np.sqrt((scatter**2).mean((0, 2, 3))))
     return Calibration(
         np.array(LEVELS), by_sample.mean(0), np.sqrt((difference**2).mean((0, 2, 3))),

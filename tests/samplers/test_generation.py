@@ -400,3 +400,12 @@ def test_a_run_with_other_lines_in_its_potential_is_another_run(tmp_path):
     lines.write_text("pair_style airebo 3.0\npair_coeff * * CH.airebo {elements}\n")
     with pytest.raises(InputError, match="potential_hash"):
         generate_to(None, tmp_path / "run", options, progress=False)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("atoms", [1, 2])
+def test_a_cell_of_one_or_two_atoms_is_sampled_without_ado(atoms, tmp_path):
+    options = replace(QUICK, atoms=atoms)
+    assert generate_to(cell_spectrum(), tmp_path / "run", options, progress=False) in (0, 3)
+    assert all(np.isfinite(column).all()
+               for column in table(tmp_path / "run" / "calibration.csv").values())
