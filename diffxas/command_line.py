@@ -128,6 +128,14 @@ def _check_window(ctx: click.Context, parameter: click.Parameter,
     return value
 
 
+def training_options(command: AnyCommand) -> AnyCommand:
+    """``DATA...``, ``--out`` and ``--config`` of a training."""
+    data = click.argument("data", metavar="DATA...", type=PATH, nargs=-1, required=True)
+    config = click.option("--config", type=PATH, metavar="FILE", help="Settings, a TOML file.")
+    out = out_option("Folder of the model; an unfinished training there resumes.")
+    return data(out(config(command)))
+
+
 def target_options(command: AnyCommand) -> AnyCommand:
     """``--edge`` and ``--columns``, which say how a target file is read."""
     columns = click.option(

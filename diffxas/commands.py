@@ -22,6 +22,7 @@ from diffxas.command_line import (
     shares,
     target_options,
     text_table,
+    training_options,
     window_option,
 )
 from diffxas.errors import RunError
@@ -121,9 +122,7 @@ def analyse(command: str, structures: tuple[Path, ...], out: Path,
 
 
 @click.command("prior", short_help="Train a prior on structures.")
-@click.argument("data", metavar="DATA...", type=PATH, nargs=-1, required=True)
-@out_option("Folder of the model; an unfinished training there resumes.")
-@click.option("--config", type=PATH, metavar="FILE", help="Settings, a TOML file.")
+@training_options
 def train_prior(data: tuple[Path, ...], out: Path, config: Path | None) -> None:
     """Train a prior on DATA: structure files, or folders of them, in any format that ASE reads."""
     paths = existing(data)

@@ -28,7 +28,7 @@ from diffxas.commands import analyse, inspect, relax, train_prior
 from diffxas.errors import InputError
 from diffxas.spectrum import parse_edge
 from diffxas.weights import CONFIG, read_config, shipped_names
-from samplers.geometry import LOOSEST
+from samplers.geometry import DENSEST, DENSEST_OF_ALL, LOOSEST
 from surrogates.commands import (
     compare,
     predict,
@@ -39,10 +39,6 @@ from surrogates.commands import (
 
 DEFAULT_PRIOR = "a-C"
 FORMATS = ("data", "vasp", "cif")
-DENSEST_CARBON = 4.0
-"""g/cm3; diamond has 3.52."""
-DENSEST = 25.0
-"""g/cm3; no element is denser at ambient pressure (osmium 22.6)."""
 MOST_ATOMS = 10_000_000
 SHIPPED = {
     "prior": Path(diffxas.__file__).parent / "weights_prior",
@@ -146,7 +142,7 @@ def check_request(target: Path | None, options: Mapping[str, Any]) -> None:
     """
     density, atoms, cell = options["density"], options["atoms"], options["cell"]
     carbon = options["prior"] == DEFAULT_PRIOR
-    limit = DENSEST_CARBON if carbon else DENSEST
+    limit = DENSEST["C"] if carbon else DENSEST_OF_ALL
     if density is not None and not LOOSEST <= density <= limit:
         what = " for carbon" if carbon else ""
         raise InputError(f"--density must be {LOOSEST:g} to at most {limit:g} g/cm3{what}, "

@@ -17,6 +17,7 @@ AGREEMENT = 0.01
 DENSEST = {"C": 4.0}
 """Density (g/cm3) beyond which a request is a slip; diamond has 3.52."""
 DENSEST_OF_ALL = 25.0
+"""g/cm3; no element is denser at ambient pressure (osmium 22.6)."""
 LOOSEST = 0.05
 """Density (g/cm3) below which a request is a slip; carbon aerogels begin there."""
 

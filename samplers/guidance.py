@@ -36,13 +36,13 @@ from diffxas import noise
 from diffxas.denoiser import Denoiser
 from diffxas.errors import RunError
 from diffxas.structure import Structure
+from samplers.start import STREAM_CALIBRATION
 from surrogates.base import Surrogate
 from surrogates.observation import Fit, Observation
 
 N_REFERENCE = 216
 LARGEST_SHIFT = 0.5
 """Guidance moves the denoised estimate of an atom by at most this many sigma (rms over atoms)."""
-STREAM_CALIBRATION = 4
 
 
 class Guide(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -109,6 +110,12 @@ class Row:
             "seconds_relaxing": relaxation.get("seconds"),
             "nuisance": dict(self.offered.fit.theta) if self.offered.fit else {},
         }
+
+
+def best_of(rows: Sequence[Row]) -> Row | None:
+    """The row whose answer fits best; None where nothing was fitted."""
+    fitted = [row for row in rows if row.offered.residual is not None]
+    return min(fitted, key=lambda row: row.offered.residual or 0.0, default=None)
 
 
 def judge(setup: Setup, sample: Sample) -> Row:

@@ -13,7 +13,7 @@ from diffxas.analysis import coordination_fractions
 from diffxas.files import replacing, write_json
 from diffxas.structure import Structure
 from diffxas.structure_files import read_structures, write_structures
-from samplers.judged import Row, Seen, judge, look_at
+from samplers.judged import Row, Seen, best_of, judge, look_at
 from samplers.report_content import report_content
 from samplers.setup import Sample, Setup
 from surrogates.pi_star import pi_star_if_covered
@@ -53,8 +53,9 @@ def write_outputs(setup: Setup, out: Path, samples: Sequence[Sample], unguided: 
 def _reached(setup: Setup, rows: Sequence[Row]) -> bool:
     if setup.target is None:
         return True
-    best = min(row.offered.residual for row in rows if row.offered.residual is not None)
-    return best <= OUT_OF_REACH * setup.target.spread
+    best = best_of(rows)
+    assert best is not None and best.offered.residual is not None, "a target is always fitted"
+    return best.offered.residual <= OUT_OF_REACH * setup.target.spread
 
 
 def _warnings(setup: Setup, rows: Sequence[Row], reached: bool) -> list[str]:
@@ -182,8 +183,7 @@ def summary(setup: Setup, rows: Sequence[Row], free: Sequence[Seen],
             content: ReportContent) -> dict[str, Any]:
     """The content of ``summary.json``."""
     target = setup.target
-    best = min((r for r in rows if r.offered.residual is not None), default=None,
-               key=lambda row: row.offered.residual or 0.0)
+    best = best_of(rows)
     pi_star = None
     if target is not None and best is not None and best.offered.fit and \
             setup.surrogate.element == "C":

@@ -11,7 +11,7 @@ import numpy as np
 
 import diffxas
 from diffxas.report import NuisanceRow, ReportContent, SampleContent, UnguidedContent
-from samplers.judged import Row, Seen, shares_of
+from samplers.judged import Row, Seen, best_of, shares_of
 from samplers.setup import Sample, Setup
 from surrogates.observation import MeasuredObservation
 from surrogates.pi_star import pi_star_if_covered
@@ -33,8 +33,7 @@ def report_content(setup: Setup, rows: Sequence[Row], unguided: Sequence[Sample]
     """Everything that ``report.html`` shows."""
     target = setup.target
     energy = setup.surrogate.energy if target is None else target.spectrum.energy
-    best = min((r for r in rows if r.offered.residual is not None), default=rows[0],
-               key=lambda row: row.offered.residual or 0.0)
+    best = best_of(rows) or rows[0]
     panels = {f"sample {best.sample.number}, {best.answer}": shares_of(setup, best.offered)}
     if free:
         panels["unguided 0"] = shares_of(setup, free[0])

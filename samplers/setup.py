@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -106,8 +105,8 @@ def set_up(spectrum: Spectrum | None, options: GenerateOptions) -> Setup:
     box = resolve_box(element, options.density, options.atoms, options.cell)
     from ase.data import atomic_numbers
 
-    temperature, noise_scale = tempering(read_config(prior_folder).get("sampling", []),
-                                         box.density)
+    record = read_config(prior_folder)
+    temperature, noise_scale = tempering(record.get("sampling", []), box.density)
     schedule = SamplingSchedule(steps=options.steps, noise_scale=noise_scale)
     system = Structure(np.zeros((box.n_atoms, 3)),
                        np.full(box.n_atoms, atomic_numbers[element]), box.cell)
@@ -116,7 +115,7 @@ def set_up(spectrum: Spectrum | None, options: GenerateOptions) -> Setup:
     kind = options.kind or _default_kind(prior, options.guidance)
     prior.kind_index(kind)
     relaxation, warnings = _relaxation(options, element)
-    low, high = _density_range(prior_folder)
+    low, high = record["density_range"]
     if not low <= box.density <= high:
         warnings += (f"The density {box.density:.2f} g/cm3 lies outside the {low:.2f} to "
                      f"{high:.2f} that the prior was trained on.",)
@@ -160,13 +159,6 @@ def _default_kind(prior: PriorNetwork, guidance: bool) -> str:
 
     quenched = "melt-quenched"
     return quenched if not guidance and quenched in prior.config.kinds else ANY
-
-
-def _density_range(folder: Path) -> tuple[float, float]:
-    from diffxas.weights import read_config
-
-    low, high = read_config(folder)["density_range"]
-    return float(low), float(high)
 
 
 def _relaxation(options: GenerateOptions,

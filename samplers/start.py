@@ -13,7 +13,7 @@ import numpy as np
 
 from diffxas import noise
 
-STREAM_GRID, STREAM_NOISE, STREAM_CHURN, STREAM_SPECIES = 0, 1, 2, 3
+STREAM_GRID, STREAM_NOISE, STREAM_CHURN, STREAM_CALIBRATION = 0, 1, 2, 4
 """Streams of counter-based noise, so that no two uses share numbers."""
 
 

@@ -11,7 +11,7 @@ from diffxas.spectrum import Spectrum
 from surrogates.base import Surrogate
 from surrogates.observation import Fit, Observation
 from surrogates.protocol import check_target
-from surrogates.targets import observation_for
+from surrogates.targets import choose_kind, observation_for
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +45,6 @@ class Target:
             On another edge, a window that misses data or edge, or a curve without an edge.
         """
         check_target(spectrum, surrogate)
-        from surrogates.targets import choose_kind
-
         kind, _ = choose_kind(spectrum, surrogate.energy, target_kind)
         unit_step, pre_line, normalisation = 1.0, np.zeros(len(spectrum)), None
         if kind == "measured":

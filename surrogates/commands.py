@@ -18,6 +18,7 @@ from diffxas.command_line import (
     shares,
     target_options,
     text_table,
+    training_options,
     window_option,
 )
 from diffxas.errors import InputError
@@ -145,9 +146,7 @@ def compare(target: Path, structures: tuple[Path, ...], out: Path, edge: str | N
 
 
 @click.command("surrogate", short_help="Train a surrogate on site spectra.")
-@click.argument("data", metavar="DATA...", type=PATH, nargs=-1, required=True)
-@out_option("Folder of the model; an unfinished training there resumes.")
-@click.option("--config", type=PATH, metavar="FILE", help="Settings, a TOML file.")
+@training_options
 def train_surrogate(data: tuple[Path, ...], out: Path, config: Path | None) -> None:
     """Train a surrogate on DATA: structure files and .npz files of their site spectra."""
     paths = existing(data)
