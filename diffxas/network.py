@@ -26,6 +26,10 @@ equation 8.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import e3nn
 import torch
 from e3nn import o3
 from torch import Tensor, nn
@@ -57,6 +61,17 @@ class RadialBasis(nn.Module):
     def forward(self, r: Tensor) -> Tensor:
         """Values of the basis at the distances ``r`` (angstrom)."""
         return torch.exp(-0.5 * ((r[:, None] - self.centers) / self.width) ** 2)
+
+
+@contextmanager
+def _plain_e3nn() -> Iterator[None]:
+    """e3nn's products as Python rather than TorchScript, which ``torch.compile`` cannot enter."""
+    before = e3nn.get_optimization_defaults()
+    e3nn.set_optimization_defaults(jit_mode="eager")
+    try:
+        yield
+    finally:
+        e3nn.set_optimization_defaults(**before)
 
 
 def irreps_of(n_scalars: int, n_vectors: int, n_tensors: int) -> o3.Irreps:
@@ -204,14 +219,15 @@ class EquivariantNetwork(nn.Module):
         self.from_condition = nn.Linear(n_condition, n_scalars) if n_condition else None
         self.basis = RadialBasis(cutoff, n_basis)
         scalars_only = o3.Irreps([(n_scalars, (0, 1))])
-        self.layers = nn.ModuleList(
-            Interaction(
-                scalars_only if k == 0 else self.irreps_out, self.irreps_out,
-                n_products=n_products, n_basis=n_basis, hidden=hidden,
-                n_condition=n_condition, degree=degree,
+        with _plain_e3nn():
+            self.layers = nn.ModuleList(
+                Interaction(
+                    scalars_only if k == 0 else self.irreps_out, self.irreps_out,
+                    n_products=n_products, n_basis=n_basis, hidden=hidden,
+                    n_condition=n_condition, degree=degree,
+                )
+                for k in range(n_layers)
             )
-            for k in range(n_layers)
-        )
 
     @property
     def receptive_field(self) -> float:
