@@ -16,7 +16,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -117,7 +117,7 @@ def lammps_calculator(structure: Structure, style: PairStyle) -> Calculator:
 
 
 def minimise(structure: Structure, style: PairStyle, *, fmax: float, steps: int,
-             restraint: float | None = None) -> Minimum:
+             restraint: float | None = None, fixed: Sequence[int] = ()) -> Minimum:
     """Minimise the energy over the positions at fixed cell with LAMMPS' own minimiser.
 
     Parameters
@@ -125,6 +125,7 @@ def minimise(structure: Structure, style: PairStyle, *, fmax: float, steps: int,
     fmax : largest force left on an atom, eV/angstrom
     steps : largest number of iterations
     restraint : stiffness of a harmonic spring to the given positions, eV/angstrom^2
+    fixed : indices of atoms that stay where they are
 
     Raises
     ------
@@ -137,6 +138,9 @@ def minimise(structure: Structure, style: PairStyle, *, fmax: float, steps: int,
         if restraint:
             lmp.command(f"fix restraint all spring/self {float(restraint)!r}")
             lmp.command("fix_modify restraint energy yes")
+        if len(fixed):
+            lmp.command("group fixed id " + " ".join(str(int(i) + 1) for i in fixed))
+            lmp.command("fix hold fixed setforce 0 0 0")
         made, largest = 0, np.inf
         for method, modify in (("cg", " line quadratic"), ("fire", "")):
             lmp.command(f"min_style {method}")
@@ -148,8 +152,11 @@ def minimise(structure: Structure, style: PairStyle, *, fmax: float, steps: int,
                 break
         if restraint:
             lmp.command("unfix restraint")
+        if len(fixed):
+            lmp.command("unfix hold")  # the forces reported are those of the potential
         end = _evaluate(lmp, box)
         moved = box.back(_unwrapped(lmp, box) - start)
+        moved[list(fixed)] = 0.0  # not even rounding
         return Minimum(structure.positions + moved, np.array(structure.cell), end,
                        largest <= fmax, made)
 

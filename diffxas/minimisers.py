@@ -12,6 +12,7 @@ A restraint adds (K / 2) sum_i |r_i - r_i0|^2; it steers the search and is in no
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -94,7 +95,8 @@ def evaluate_atoms(atoms: Atoms) -> Evaluation:
 
 
 def minimise_with_ase(structure: Structure, calculator: Calculator, *, fmax: float, steps: int,
-                      cell_too: bool = False, restraint: float | None = None) -> Minimum:
+                      cell_too: bool = False, restraint: float | None = None,
+                      fixed: Sequence[int] = ()) -> Minimum:
     """Minimise with ASE's L-BFGS; the arguments are those of ``Potential.minimise``.
 
     Raises
@@ -104,6 +106,7 @@ def minimise_with_ase(structure: Structure, calculator: Calculator, *, fmax: flo
     RunError
         If energy or forces stop being numbers.
     """
+    from ase.constraints import FixAtoms
     from ase.filters import FrechetCellFilter
     from ase.optimize import LBFGS
 
@@ -114,6 +117,8 @@ def minimise_with_ase(structure: Structure, calculator: Calculator, *, fmax: flo
                          "relax at fixed cell")
     if restraint:
         atoms.calc = _restrained(calculator, structure.positions, restraint)
+    if len(fixed):
+        atoms.set_constraint(FixAtoms(indices=list(fixed)))
     target: Any = FrechetCellFilter(atoms) if cell_too else atoms
     optimiser = LBFGS(target, logfile=os.devnull, maxstep=0.1)
     converged = False
@@ -126,6 +131,7 @@ def minimise_with_ase(structure: Structure, calculator: Calculator, *, fmax: flo
         if converged:
             break
     atoms.calc = calculator
+    atoms.set_constraint()  # the forces reported are those of the potential
     return Minimum(atoms.get_positions(), atoms.cell.array.copy(), evaluate_atoms(atoms),
                    converged, optimiser.get_number_of_steps())
 

@@ -17,7 +17,7 @@ From Python any ASE calculator serves as well.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -61,7 +61,7 @@ class Potential(ABC):
 
     @abstractmethod
     def minimise(self, structure: Structure, *, fmax: float, steps: int, cell_too: bool = False,
-                 restraint: float | None = None) -> Minimum:
+                 restraint: float | None = None, fixed: Sequence[int] = ()) -> Minimum:
         """Move the atoms, and on request the cell, downhill.
 
         Parameters
@@ -70,6 +70,7 @@ class Potential(ABC):
         steps : largest number of iterations
         cell_too : relax the cell as well, to 0.05 GPa
         restraint : stiffness of a harmonic spring to the given positions, eV/angstrom^2
+        fixed : indices of atoms that stay where they are
 
         Raises
         ------
@@ -103,7 +104,7 @@ class LammpsPotential(Potential):
         return lammps_session.evaluate(structure, self._style(structure))
 
     def minimise(self, structure: Structure, *, fmax: float, steps: int, cell_too: bool = False,
-                 restraint: float | None = None) -> Minimum:
+                 restraint: float | None = None, fixed: Sequence[int] = ()) -> Minimum:
         """See :class:`Potential`; LAMMPS' own minimiser, or ASE's where the cell moves."""
         from diffxas import lammps_session
 
@@ -111,9 +112,9 @@ class LammpsPotential(Potential):
         if cell_too:
             calculator = lammps_session.lammps_calculator(structure, style)
             return minimise_with_ase(structure, calculator, fmax=fmax, steps=steps,
-                                     cell_too=True, restraint=restraint)
+                                     cell_too=True, restraint=restraint, fixed=fixed)
         return lammps_session.minimise(structure, style, fmax=fmax, steps=steps,
-                                       restraint=restraint)
+                                       restraint=restraint, fixed=fixed)
 
     def run(self, structure: Structure, plan: Plan) -> Motion:
         """See :class:`Potential`."""
@@ -140,10 +141,10 @@ class CalculatorPotential(Potential):
         return evaluate_atoms(atoms)
 
     def minimise(self, structure: Structure, *, fmax: float, steps: int, cell_too: bool = False,
-                 restraint: float | None = None) -> Minimum:
+                 restraint: float | None = None, fixed: Sequence[int] = ()) -> Minimum:
         """See :class:`Potential`."""
         return minimise_with_ase(structure, self.calculator, fmax=fmax, steps=steps,
-                                 cell_too=cell_too, restraint=restraint)
+                                 cell_too=cell_too, restraint=restraint, fixed=fixed)
 
     def run(self, structure: Structure, plan: Plan) -> Motion:
         """See :class:`Potential`."""

@@ -3,14 +3,18 @@
 Empirical potentials differ in what they do to amorphous carbon. Second-generation REBO (``rebo``)
 moves DFT cells least of the fast ones and keeps their coordination, so it is the default.
 Displacements are counted on unwrapped coordinates with the drift of the centre removed; with the
-cell free, after the homogeneous strain has been taken out.
+cell free, after the homogeneous strain has been taken out. With fixed atoms they are those of the
+others, and nothing is taken out.
+
+Potentials know periodic cells alone. A direction that is not periodic is relaxed as a periodic one
+with at least VACUUM between the structure and its image; cell and flags come back as they were.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +30,8 @@ MAXIMUM_STEPS = 100_000
 SHORTEST_DISTANCE = 0.5
 """Closest approach of two atoms that is still chemistry, angstrom (H2 has 0.74)."""
 LARGEST_VOLUME_CHANGE = 2.0
+VACUUM = 15.0
+"""Beside a structure where it is not periodic, angstrom; farther than potentials here reach."""
 KEPT_INFO = ("name",)
 KEPT_ARRAYS = ("masses", "tags", "initial_charges")
 """Columns that say which atom it is; all others belonged to the old positions."""
@@ -42,11 +48,12 @@ class RelaxationOptions:
     restraint : stiffness of harmonic springs to the given positions, eV/angstrom^2; None for none
     fmax : largest force left on an atom, eV/angstrom
     steps : largest number of iterations; None for the potential's own (5000, or 500 for ASE)
+    fixed : indices of atoms that stay where they are, to the last digit
 
     Raises
     ------
     InputError
-        If a number is out of range, or a restraint is asked for with a free cell.
+        If a number is out of range, or a restraint or fixed atoms are asked for with a free cell.
     """
 
     potential: PotentialSpec = "rebo"
@@ -54,6 +61,7 @@ class RelaxationOptions:
     restraint: float | None = None
     fmax: float = 0.01
     steps: int | None = None
+    fixed: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 < self.fmax < np.inf:
@@ -68,6 +76,9 @@ class RelaxationOptions:
         if self.restraint and self.cell_too:
             raise InputError(f"a restraint must go with a fixed cell, received restraint "
                              f"{self.restraint} and a free cell: choose one of the two")
+        if self.fixed and self.cell_too:
+            raise InputError(f"fixed atoms must go with a fixed cell, received {len(self.fixed)} "
+                             f"of them and a free cell: choose one of the two")
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,8 +91,9 @@ class Relaxation:
         the unrelaxed one where ``failed``
     energy_before, energy_after : eV/atom, without the restraint's energy
     pressure_before, pressure_gpa : GPa, positive under compression; NaN without stresses
-    fmax_before, fmax : largest force of the potential on an atom, eV/angstrom
-    rms_displacement : angstrom, without drift (and without strain where the cell moved)
+    fmax_before, fmax : largest force of the potential on an atom that is free, eV/angstrom
+    rms_displacement : angstrom, without drift (and without strain where the cell moved); with fixed
+        atoms, of the others
     converged : whether the forces fell below the threshold
     failed : whether the relaxation broke down
     message : one line; empty where all went well
@@ -112,13 +124,19 @@ def relax(structure: Structure, options: RelaxationOptions | None = None) -> Rel
     Raises
     ------
     InputError
-        If the potential is unknown, lacks an element, or the structure is not periodic.
+        If the potential is unknown, lacks an element, the cell is to move and is not periodic, or
+        an atom to be fixed is not there.
     LammpsMissing
         If the potential needs LAMMPS and it cannot be loaded.
     """
     options = options or RelaxationOptions()
-    _check_periodic("a structure to relax", structure)
-    return _relax(structure, potential(options.potential, set(structure.symbols)), options)
+    _check("a structure to relax", structure, options)
+    found = potential(options.potential, set(structure.symbols))
+    result = _relax(enclosed(structure), found, options)
+    if structure.pbc.all():
+        return result
+    return replace(result, structure=replace(result.structure, cell=structure.cell,
+                                             pbc=structure.pbc))
 
 
 def relax_many(labelled: Iterable[tuple[str, Structure]], options: RelaxationOptions | None = None,
@@ -136,7 +154,7 @@ def relax_many(labelled: Iterable[tuple[str, Structure]], options: RelaxationOpt
 
     options, labelled = options or RelaxationOptions(), list(labelled)
     for label, structure in labelled:
-        _check_periodic(label, structure)
+        _check(label, structure, options)
     check_potential(options.potential, {s for _, one in labelled for s in one.symbols})
     results = []
     with tqdm(total=len(labelled), desc="relaxing", unit="structure", disable=not progress) as bar:
@@ -147,11 +165,35 @@ def relax_many(labelled: Iterable[tuple[str, Structure]], options: RelaxationOpt
     return results
 
 
-def _check_periodic(name: str, structure: Structure) -> None:
-    if not structure.pbc.all():
-        raise InputError(f"{name} must be periodic along all three cell vectors to be relaxed, "
-                         f"received pbc {structure.pbc.tolist()}: give it pbc=\"T T T\", with "
-                         f"vacuum where it ends")
+def _check(name: str, structure: Structure, options: RelaxationOptions) -> None:
+    if options.cell_too and not structure.pbc.all():
+        raise InputError(f"{name} must be periodic along all three cell vectors for its cell to "
+                         f"relax, received pbc {structure.pbc.tolist()}: relax at fixed cell")
+    beyond = [i for i in options.fixed if not 0 <= i < len(structure)]
+    if beyond:
+        raise InputError(f"fixed atoms must be 0 to {len(structure) - 1} in {name}, received "
+                         f"{beyond[0]}: correct their indices")
+
+
+def enclosed(structure: Structure, vacuum: float = VACUUM) -> Structure:
+    """The atoms where they are, in a periodic cell with vacuum where the structure ends.
+
+    Parameters
+    ----------
+    vacuum : least distance between the structure and its image, angstrom, along directions that
+        are not periodic; their cell vectors are lengthened where they leave less
+    """
+    if structure.pbc.all():
+        return structure
+    from ase.geometry import complete_cell
+
+    cell = np.array(complete_cell(structure.cell))
+    for axis in np.flatnonzero(~structure.pbc):
+        normal = np.linalg.inv(cell)[:, axis]  # of the plane of the two others
+        normal = normal / np.linalg.norm(normal)
+        wanted = np.ptp(structure.positions @ normal) + vacuum
+        cell[axis] *= max(1.0, wanted / (cell[axis] @ normal))
+    return replace(structure, cell=cell, pbc=np.ones(3, dtype=bool))
 
 
 def relax_file(paths: Sequence[str | Path], out: str | Path,
@@ -183,16 +225,17 @@ def _relax(structure: Structure, found: Potential, options: RelaxationOptions) -
             raise RunError("energy or forces of the given structure are not finite numbers")
         minimum = found.minimise(
             structure, fmax=options.fmax, steps=options.steps or found.default_steps,
-            cell_too=options.cell_too, restraint=options.restraint)
+            cell_too=options.cell_too, restraint=options.restraint, fixed=options.fixed)
         message = _breakdown(structure, minimum)
     except (InputError, LammpsMissing):
         raise
     except (RuntimeError, ArithmeticError, ValueError) as error:  # also of users' calculators
         message = (str(error).strip().splitlines() or [type(error).__name__])[0]
     failed = minimum is None or bool(message)
+    free = np.setdiff1d(np.arange(len(structure)), options.fixed)
     if not failed and minimum is not None and not minimum.converged:
         message = (f"not converged after {minimum.steps} steps: largest force "
-                   f"{minimum.evaluation.fmax:.3g} eV/angstrom")
+                   f"{_fmax(minimum.evaluation, free):.3g} eV/angstrom")
     end = before if failed or minimum is None else minimum.evaluation
     kept = structure if failed or minimum is None else _moved(structure, minimum)
     return Relaxation(
@@ -200,19 +243,30 @@ def _relax(structure: Structure, found: Potential, options: RelaxationOptions) -
         energy_before=_per_atom(before, structure), energy_after=_per_atom(end, structure),
         pressure_before=before.pressure_gpa if before else np.nan,
         pressure_gpa=end.pressure_gpa if end else np.nan,
-        fmax_before=before.fmax if before else np.nan, fmax=end.fmax if end else np.nan,
-        rms_displacement=rms_displacement(structure, kept),
+        fmax_before=_fmax(before, free), fmax=_fmax(end, free),
+        rms_displacement=rms_displacement(structure, kept, options.fixed),
         converged=not failed and minimum is not None and minimum.converged, failed=failed,
         message=f"relaxation failed, unrelaxed structure kept: {message}" if failed else message,
         steps=minimum.steps if minimum else 0, seconds=time.perf_counter() - started,
         potential=found.label)
 
 
-def rms_displacement(before: Structure, after: Structure) -> float:
+def _fmax(found: Evaluation | None, free: np.ndarray) -> float:
+    """Largest force on an atom that may move, eV/angstrom."""
+    if found is None:
+        return float("nan")
+    return float(np.linalg.norm(found.forces[free], axis=1).max(initial=0.0))
+
+
+def rms_displacement(before: Structure, after: Structure, fixed: Sequence[int] = ()) -> float:
     """Root mean square displacement, angstrom, of unwrapped positions with the drift removed.
 
-    A homogeneous strain of the cell is taken out: positions are compared in the second cell.
+    A homogeneous strain of the cell is taken out: positions are compared in the second cell. With
+    ``fixed`` atoms it is that of the others as they moved; 0 where there are none.
     """
+    if len(fixed):
+        others = np.delete(after.positions - before.positions, list(fixed), axis=0)
+        return float(np.sqrt((others**2).sum() / max(1, len(others))))
     strain = np.linalg.solve(before.cell, after.cell)
     moved = after.positions - before.positions @ strain
     moved = moved - moved.mean(axis=0)

@@ -245,7 +245,7 @@ def test_relax_leaves_everything_as_it_was_on_bad_input(tmp_path: Path, two_fram
                                   "--relax-restraint", 1)
     slab = tmp_path / "slab.extxyz"
     ase.io.write(slab, ase.build.graphene(vacuum=8.0))
-    assert "slab must be periodic" in refused("relax", two_frames, slab, "--out",
+    assert "slab must be periodic" in refused("relax", two_frames, slab, "--cell-too", "--out",
                                               tmp_path / "o.cif")
     assert list(tmp_path.glob("o.*")) == []
 

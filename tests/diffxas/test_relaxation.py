@@ -122,6 +122,52 @@ def test_the_users_lammps_lines_relax_like_the_ase_calculator(tmp_path):
     assert ours.pressure_gpa == pytest.approx(theirs.pressure_gpa, abs=1e-3)
 
 
+@pytest.mark.parametrize("spec", ["rebo", "lj"])
+def test_fixed_atoms_stay_to_the_last_digit_and_the_others_find_their_minimum(spec):
+    if spec == "rebo":
+        noisy, chosen = diamond(), "rebo"
+    else:
+        atoms = bulk("Ar", "fcc", a=5.2, cubic=True) * (2, 2, 2)
+        atoms.positions += 0.05 * np.random.default_rng(0).normal(size=(32, 3))
+        noisy, chosen = Structure.from_atoms(atoms), LennardJones(epsilon=0.0104, sigma=3.4, rc=8.0)
+    outside = noisy.with_positions(noisy.positions + 100.0)  # wrapped and unwrapped on the way
+    fixed = (0, 3, 4, 17)
+    others = np.setdiff1d(np.arange(len(noisy)), fixed)
+    result = relax(outside, RelaxationOptions(chosen, fixed=fixed, fmax=1e-3))
+    assert result.converged and result.energy_after < result.energy_before
+    np.testing.assert_array_equal(result.structure.positions[list(fixed)],
+                                  outside.positions[list(fixed)])
+    moved = result.structure.positions - outside.positions
+    assert result.rms_displacement == pytest.approx(np.sqrt((moved[others]**2).sum(1).mean()))
+    forces = np.linalg.norm(result.structure.arrays["forces"], axis=1)
+    assert result.fmax == forces[others].max() < 1e-3 < forces[list(fixed)].max()
+    free = relax(outside, RelaxationOptions(chosen, fmax=1e-3))
+    assert free.energy_after < result.energy_after
+
+
+def test_atoms_that_are_not_there_cannot_be_fixed():
+    with pytest.raises(InputError, match="0 to 63"):
+        relax(diamond(), RelaxationOptions(fixed=(64,)))
+
+
+@pytest.mark.parametrize("height", [1.0, 40.0])
+def test_a_slab_relaxes_within_vacuum_and_keeps_its_cell(height):
+    """The height of the cell of a slab that is not periodic there does not count."""
+    atoms = diamond((2, 2, 1), noise=0.05).to_atoms()
+    atoms.set_cell(np.diag([7.14, 7.14, height]) + 0.2 * np.eye(3)[[2, 2, 2]] * [[0], [0], [1]])
+    slab = Structure(atoms.positions, atoms.numbers, atoms.cell.array, (True, True, False))
+    result = relax(slab)
+    assert result.converged
+    np.testing.assert_array_equal(result.structure.cell, slab.cell)
+    assert result.structure.pbc.tolist() == [True, True, False]
+    in_vacuum = Structure(slab.positions, slab.numbers, np.diag([7.14, 7.14, 30.0]))
+    assert result.energy_after == pytest.approx(relax(in_vacuum).energy_after, abs=1e-4)
+    periodic = relax(diamond((2, 2, 1), noise=0.05))
+    assert periodic.energy_after < result.energy_after - 0.3  # dangling bonds
+    with pytest.raises(InputError, match="fixed cell"):
+        relax(slab, RelaxationOptions(cell_too=True))
+
+
 def test_absent_lammps_is_not_a_failed_relaxation(monkeypatch):
     def absent(structure, style):
         raise LammpsMissing("LAMMPS must be importable")
@@ -159,7 +205,8 @@ def test_too_few_steps_are_reported_and_not_called_a_failure():
 
 @pytest.mark.parametrize(("options", "reason"), [
     ({"fmax": 0.0}, "fmax"), ({"steps": 0}, "steps"), ({"restraint": -1.0}, "restraint"),
-    ({"restraint": 1.0, "cell_too": True}, "fixed cell"), ({"fmax": float("nan")}, "fmax"),
+    ({"restraint": 1.0, "cell_too": True}, "fixed cell"),
+    ({"fixed": (0,), "cell_too": True}, "fixed cell"), ({"fmax": float("nan")}, "fmax"),
 ])
 def test_impossible_options_are_refused(options, reason):
     with pytest.raises(InputError, match=reason):
