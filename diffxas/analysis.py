@@ -160,19 +160,21 @@ def coordination_shares(site_mu: np.ndarray, coordination_numbers: np.ndarray,
     return {key: mu / len(site_mu) for key, mu in named.items()}
 
 
-def environment_hashes(structure: Structure, depth: int = 3) -> list[str]:
+def environment_hashes(structure: Structure, depth: int = 3,
+                       pairs: Pairs | None = None) -> list[str]:
     """Weisfeiler-Lehman label of each atom: its element and its bonded surroundings.
 
     Parameters
     ----------
     depth : rounds of refinement; two atoms share a label of depth ``k`` if the trees of bonds
         around them agree ``k`` bonds far, the coordination of the farthest atoms included
+    pairs : the bonds, if they are known already
 
     Returns
     -------
     labels : ``n_atoms`` strings of 16 hexadecimal digits, the same in every run
     """
-    pairs = bonds(structure)
+    pairs = bonds(structure) if pairs is None else pairs
     degree = np.bincount(pairs.first, minlength=len(structure))
     neighbours = np.split(pairs.second, np.cumsum(degree)[:-1])
     labels = [f"{z}:{n}" for z, n in zip(structure.numbers, degree, strict=True)]

@@ -27,10 +27,6 @@ from diffxas.structure_files import read_structures, write_structures
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "experiments" / "data"
 RUNS = ROOT / "runs" / "experiments"
-WITHIN = 0.35
-"""Networks this near in density (g/cm3) enter a straight-line reference."""
-NEAR = 0.10
-"""Networks this near in density (g/cm3) are compared one by one."""
 SAMPLER_SOURCES = ("samplers/sampling.py", "samplers/start.py", "samplers/guidance.py",
                    "samplers/tempered.py",
                    "diffxas/denoiser.py", "diffxas/network.py", "diffxas/noise.py")
@@ -73,34 +69,6 @@ def dft_means() -> dict[str, np.ndarray]:
 
 def _by_density(path: Path) -> list[Structure]:
     return sorted(read_structures(path), key=lambda structure: structure.density)
-
-
-def near(structures: Sequence[Structure], density: float, within: float) -> list[Structure]:
-    """Structures within ``within`` g/cm3 of ``density``."""
-    return [s for s in structures if abs(s.density - density) <= within]
-
-
-def straight_line(densities: np.ndarray, values: np.ndarray, density: float,
-                  within: float = WITHIN) -> tuple[float, float]:
-    """Value at ``density`` of a straight line through what lies near, and the scatter about it.
-
-    Parameters
-    ----------
-    densities, values : (n,)
-    density, within : g/cm3
-
-    Returns
-    -------
-    value, and the standard deviation of single points about the line
-    """
-    chosen = np.abs(densities - density) <= within
-    if chosen.sum() < 3:
-        raise RunError(f"a straight line must have 3 points within {within} g/cm3 of {density}, "
-                       f"received {chosen.sum()}: give more structures")
-    x, y = densities[chosen] - density, values[chosen]
-    slope, value = np.polyfit(x, y, 1)
-    residual = y - (value + slope * x)
-    return float(value), float(np.sqrt((residual**2).sum() / (len(y) - 2)))
 
 
 def shares(structure: Structure) -> np.ndarray:

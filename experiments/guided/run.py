@@ -23,18 +23,17 @@ sys.path.insert(0, str(HERE.parents[1]))
 
 from diffxas.errors import InputError  # noqa: E402
 from diffxas.files import write_json  # noqa: E402
+from diffxas.networks import NEAR, near  # noqa: E402
 from diffxas.plots import save_figure  # noqa: E402
 from diffxas.prior import find_prior  # noqa: E402
 from diffxas.spectrum import Spectrum  # noqa: E402
 from diffxas.structure import Structure  # noqa: E402
 from experiments.common import (  # noqa: E402
-    NEAR,
     dft_cells,
     dft_means,
     held_out,
     markdown,
     model_label,
-    near,
     networks,
     one_thread,
     refuse_known,

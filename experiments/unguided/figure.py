@@ -9,9 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from diffxas.analysis import rdf
+from diffxas.networks import NEAR, near
 from diffxas.plots import COORDINATION_COLOURS
 from diffxas.structure import Structure
-from experiments.common import NEAR, dft_cells, near, relaxed, shares, variants
+from experiments.common import dft_cells, relaxed, shares, variants
 from experiments.sampling import Samples
 
 LABELS = {"2": "sp", "3": "sp²", "4": "sp³"}

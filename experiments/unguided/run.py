@@ -20,20 +20,18 @@ sys.path.insert(0, str(HERE.parents[1]))
 
 from diffxas.analysis import minimum_distance, rdf, rdf_distance  # noqa: E402
 from diffxas.files import write_json  # noqa: E402
+from diffxas.networks import NEAR, near, straight_line  # noqa: E402
 from diffxas.plots import save_figure  # noqa: E402
 from diffxas.prior import find_prior  # noqa: E402
 from diffxas.structure import Structure  # noqa: E402
 from experiments.common import (  # noqa: E402
-    NEAR,
     dft_cells,
     markdown,
     model_label,
-    near,
     networks,
     one_thread,
     relaxed,
     shares,
-    straight_line,
     variants,
     write_numbers,
 )

@@ -8,22 +8,10 @@ import numpy as np
 import pytest
 
 from diffxas.errors import InputError, RunError
+from diffxas.networks import straight_line
 from diffxas.structure import Structure
 from diffxas.weights import save_model
 from experiments import common
-
-
-def test_a_straight_line_is_found_exactly_and_far_points_do_not_count() -> None:
-    density = np.array([1.8, 1.9, 2.0, 2.1, 3.0])
-    values = np.array([0.1, 0.2, 0.3, 0.4, 100.0])
-    value, scatter = common.straight_line(density, values, 2.05)
-    assert value == pytest.approx(0.35)
-    assert scatter == pytest.approx(0.0, abs=1e-12)
-
-
-def test_two_points_give_no_reference() -> None:
-    with pytest.raises(RunError, match="3 points"):
-        common.straight_line(np.array([1.9, 2.0]), np.array([0.1, 0.2]), 2.0)
 
 
 def test_networks_have_the_coordination_that_the_issue_names() -> None:
@@ -34,7 +22,7 @@ def test_networks_have_the_coordination_that_the_issue_names() -> None:
     assert np.allclose(shares.sum(1), 100)
     for at, expected in ((1.5, (18, 79, 3)), (2.0, (8, 84, 8)), (2.5, (2, 76, 23)),
                          (3.0, (0, 44, 56)), (3.5, (0, 12, 88))):
-        line = [common.straight_line(density, shares[:, k], at)[0] for k in (2, 3, 4)]
+        line = [straight_line(density, shares[:, k], at)[0] for k in (2, 3, 4)]
         assert line == pytest.approx(expected, abs=1.2)
 
 
