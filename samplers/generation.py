@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from diffxas.errors import RunError
+from diffxas.run_folder import Record, RunFolder
 from diffxas.spectrum import Spectrum
 from diffxas.structure import Structure
-from samplers.run_folder import Record, RunFolder
 from samplers.setup import GenerateOptions, Sample, Setup, set_up
 
 if TYPE_CHECKING:

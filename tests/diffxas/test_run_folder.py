@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from diffxas.errors import InputError
-from samplers.run_folder import RUN, SUMMARY, WORK, Record, RunFolder
+from diffxas.run_folder import RUN, SUMMARY, WORK, Record, RunFolder
 
 IDENTITY = {"density": 2.0, "atoms": None, "cell": [9.0, 9.0, 9.0], "seed": 0}
 
