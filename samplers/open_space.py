@@ -1,0 +1,202 @@
+r"""Where new atoms may lie: the cell without forbidden regions, fixed atoms and vacuum.
+
+The volume that is open is the share of open points of a sequence that fills the cell evenly, R_3
+(M. Roberts, The unreasonable effectiveness of quasirandom sequences, 2018): the n-th point is
+n (1/g, 1/g^2, 1/g^3) modulo 1, g^4 = g + 1. Its error falls faster than that of random points; the
+stated one is the standard error over eight runs of the sequence, an upper estimate. No two of the
+points share a coordinate, so the open ones can be halved again and again in proportion to the atoms
+on each side: one atom for each equal share of the open volume, which generalises the boxes of
+:mod:`samplers.start`.
+
+Along periodic directions every image of a region and of a fixed atom counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from diffxas import noise
+from diffxas.errors import InputError
+from samplers.regions import Region, Walls
+from samplers.start import STREAM_GRID
+
+POINTS, POINTS_PER_ATOM = 200_000, 64
+BLOCKS = 8
+
+
+def even_points(n_points: int, first: int = 0) -> np.ndarray:
+    """Points of the sequence R_3 from index ``first`` on, (n_points, 3) fractional."""
+    g = 1.2207440846057596
+    index = np.arange(first + 1, first + n_points + 1, dtype=np.float64)[:, None]
+    return np.asarray((0.5 + index / g ** np.arange(1, 4)) % 1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class OpenSpace:
+    """The part of a cell that is open to the centres of new atoms.
+
+    Attributes
+    ----------
+    cell : (3, 3), angstrom, without vacuum
+    pbc : (3,) bool
+    regions : what is forbidden, walls included, as they are in this cell
+    points : (n_open, 3) fractional, evenly spread over what is open
+    volume, error : angstrom^3; the error is 0 where nothing is taken away
+    """
+
+    cell: np.ndarray
+    pbc: np.ndarray
+    regions: tuple[Region, ...]
+    points: np.ndarray
+    volume: float
+    error: float
+
+    def forbidden(self, positions: np.ndarray) -> np.ndarray:
+        """Whether each of (n_atoms, 3) positions lies in a region, images counted, (n_atoms,)."""
+        return _forbidden(positions, self.cell, self.pbc, self.regions)
+
+    def cleared(self, positions: np.ndarray) -> np.ndarray:
+        """Positions, (n_atoms, 3), those in a region moved to its surface.
+
+        Where regions overlap and one leads into another, an atom goes to a nearby open point.
+        """
+        moved = np.array(positions)
+        for _ in range(8):
+            lost = np.flatnonzero(self.forbidden(moved))
+            if not len(lost):
+                return moved
+            for region in self.regions:
+                for shift in _shifts(self.cell, self.pbc, region):
+                    here = _wrapped(moved[lost], self.cell, self.pbc) + shift
+                    inside = region.inside(here)
+                    moved[lost[inside]] += region.outward(here[inside])
+        lost = np.flatnonzero(self.forbidden(moved))
+        known = self.points[:20_000] @ self.cell
+        for atom, here in zip(lost, _wrapped(moved[lost], self.cell, self.pbc), strict=True):
+            nearest = known[np.argmin(((known - here) ** 2).sum(1))]
+            moved[atom] += nearest - here
+        return moved
+
+    def shares(self, n_atoms: int) -> list[np.ndarray]:
+        """Indices of ``points`` in ``n_atoms`` compact shares of equal volume.
+
+        Shares that follow one another are neighbours. The number of points in a share is the same
+        but for one.
+        """
+        lengths = np.linalg.norm(self.cell, axis=1)
+        order = np.arange(len(self.points))
+        ends = np.zeros((n_atoms, 2), dtype=np.int64)
+        stack = [(0, n_atoms, 0, len(order))]
+        while stack:
+            first, count, begin, end = stack.pop()
+            if count == 1:
+                ends[first] = begin, end
+                continue
+            part = order[begin:end]
+            axis = int(np.argmax(np.ptp(self.points[part], axis=0) * lengths))
+            left = count // 2
+            cut = round(len(part) * left / count)
+            order[begin:end] = part[np.argpartition(self.points[part, axis], cut)]
+            stack.append((first, left, begin, begin + cut))
+            stack.append((first + left, count - left, begin + cut, end))
+        return [order[begin:end] for begin, end in ends]
+
+    def places(self, shares: Sequence[np.ndarray], seed: int, sample: int) -> np.ndarray:
+        """One point of each share, any with equal probability, (n_atoms, 3), angstrom."""
+        u = noise.uniform(seed, sample, 0, len(shares), stream=STREAM_GRID)[:, 0]
+        chosen = [share[int(x * len(share))] for share, x in zip(shares, u, strict=True)]
+        return np.asarray(self.points[chosen] @ self.cell)
+
+
+def open_space(cell: np.ndarray, pbc: np.ndarray, regions: Sequence[Region] = (),
+               fixed: np.ndarray | None = None, reach: np.ndarray | None = None,
+               n_points: int = POINTS) -> OpenSpace:
+    """What is left of a cell.
+
+    Parameters
+    ----------
+    cell : (3, 3), angstrom, without vacuum
+    pbc : (3,) bool
+    regions : forbidden
+    fixed : (n_fixed, 3), angstrom, atoms that are there already
+    reach : (n_fixed,), angstrom, nearest that the centre of a new atom comes to each of them
+    n_points : of the sequence
+
+    Raises
+    ------
+    InputError
+        If a region lies outside of the cell, or its plane does not repeat with it.
+    """
+    pbc = np.asarray(pbc, dtype=bool)
+    placed = tuple(region.within(cell, pbc) for region in regions)
+    points = even_points(n_points)
+    positions = points @ cell
+    for given, region in zip(regions, placed, strict=True):
+        if not region.inside(positions).any():
+            edges = " x ".join(f"{edge:.2f}" for edge in np.linalg.norm(cell, axis=1))
+            raise InputError(f"a forbidden region must lie in the cell ({edges} angstrom), "
+                             f"received {given}, which holds none of it: correct --forbid")
+    closed = _forbidden(positions, cell, pbc, placed)
+    if fixed is not None and reach is not None and len(fixed):
+        closed |= _near(positions, cell, pbc, fixed, reach)
+    whole = float(abs(np.linalg.det(cell)))
+    blocks = [1 - block.mean() for block in np.array_split(closed, BLOCKS)]
+    error = whole * float(np.std(blocks, ddof=1)) / BLOCKS**0.5
+    walls = tuple(_walls(cell, int(axis)) for axis in np.flatnonzero(~pbc))
+    return OpenSpace(cell, pbc, (*placed, *walls), points[~closed],
+                     whole * float(1 - closed.mean()), error)
+
+
+def _walls(cell: np.ndarray, axis: int) -> Walls:
+    normal = np.linalg.inv(cell)[:, axis]
+    normal = normal / np.linalg.norm(normal)
+    return Walls(normal, float(cell[axis] @ normal))
+
+
+def _wrapped(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:
+    home = np.where(pbc, np.floor(positions @ np.linalg.inv(cell)), 0.0)
+    return np.asarray(positions - home @ cell)
+
+
+def _shifts(cell: np.ndarray, pbc: np.ndarray, region: Region) -> Iterator[np.ndarray]:
+    """Translations to the images that a region may be met by from within the cell."""
+    ranges = [(0, -1, 1) if periodic else (0,) for periodic in pbc]
+    if isinstance(region, Walls):
+        ranges = [(0,)] * 3
+    for steps in product(*ranges):
+        yield np.array(steps, dtype=float) @ cell
+
+
+def _forbidden(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray,
+               regions: Sequence[Region]) -> np.ndarray:
+    found = np.zeros(len(positions), dtype=bool)
+    home = _wrapped(positions, cell, pbc)
+    for region in regions:
+        for shift in _shifts(cell, pbc, region):
+            found |= region.inside(home + shift)
+    return found
+
+
+def _near(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, fixed: np.ndarray,
+          reach: np.ndarray) -> np.ndarray:
+    """Whether positions inside the cell are nearer to a fixed atom than its reach, (n,) bool."""
+    from scipy.spatial import cKDTree
+
+    home = _wrapped(fixed, cell, pbc)
+    heights = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
+    most = np.where(pbc, np.ceil(reach.max() / heights), 0).astype(int)
+    steps = np.array(list(product(*(range(-m, m + 1) for m in most))), dtype=float)
+    found = np.zeros(len(positions), dtype=bool)
+    for radius in np.unique(reach):
+        images = (home[reach == radius][None] + (steps @ cell)[:, None]).reshape(-1, 3)
+        inner = images @ np.linalg.inv(cell)
+        margin = radius / heights
+        images = images[((inner > -margin) & (inner < 1 + margin)).all(1)]
+        if len(images):
+            distance, _ = cKDTree(images).query(positions, distance_upper_bound=float(radius))
+            found |= np.isfinite(distance)
+    return found
