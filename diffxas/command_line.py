@@ -153,9 +153,10 @@ def target_options(command: AnyCommand) -> AnyCommand:
 def potential_options(command: AnyCommand) -> AnyCommand:
     """``--potential``, ``--cell-too`` and ``--relax-restraint``."""
     potential = click.option(
-        "--potential", default="rebo", show_default=True, metavar="NAME",
+        "--potential", metavar="NAME",
         help="Potential energy to relax with: rebo, airebo, airebo-m, lcbop, tersoff:FILE, "
-             "FILE.lmp (your own LAMMPS lines) or matgl:FOLDER.")
+             "FILE.lmp (your own LAMMPS lines) or matgl:FOLDER.  [default: rebo for C and H, "
+             "vashishta for Si and O, tersoff for Si and C]")
     cell = click.option("--cell-too", is_flag=True, help="Relax the cell as well as the positions.")
     restraint = click.option(
         "--relax-restraint", type=float, metavar="K",

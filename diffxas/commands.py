@@ -60,15 +60,17 @@ def inspect(target: Path, out: Path, edge: str | None, columns: str | None,
 @out_option("Relaxed structures, every frame in order: .extxyz (with energy and forces), .cif, "
             ".vasp or .data (LAMMPS).", "FILE")
 @potential_options
-def relax(structures: tuple[Path, ...], out: Path, potential: str, cell_too: bool,
+def relax(structures: tuple[Path, ...], out: Path, potential: str | None, cell_too: bool,
           relax_restraint: float | None) -> None:
     """Relax every frame of STRUCTURE files to the nearest minimum of a potential energy."""
     check_output_file(out, structures)
+    from diffxas.default_potential import default_potential
     from diffxas.relaxation import RelaxationOptions, relax_file
     from diffxas.structure_files import labelled_structures
 
-    options = RelaxationOptions(potential=potential, cell_too=cell_too, restraint=relax_restraint)
     given = labelled_structures(structures)
+    name = potential or default_potential({s for _, one in given for s in one.symbols})
+    options = RelaxationOptions(potential=name, cell_too=cell_too, restraint=relax_restraint)
     found = relax_file(structures, out, options)
     click.echo(relaxation_table(given, found))
     click.echo(f"written: {out}")

@@ -64,6 +64,20 @@ def composition_elements(text: str) -> tuple[str, ...]:
     return tuple(_counts(text, None) if ":" in text else _unit(text))
 
 
+def formula_unit(text: str) -> dict[str, int]:
+    """The smallest whole numbers of a formula or of counts, in the order of ``text``.
+
+    Raises
+    ------
+    InputError
+        As :func:`composition_elements`.
+    """
+    text = "".join(text.split())
+    unit = _counts(text, None) if ":" in text else _unit(text)
+    divisor = math.gcd(*unit.values())
+    return {symbol: n // divisor for symbol, n in unit.items()}
+
+
 def composition_formula(counts: Mapping[str, int]) -> str:
     """The smallest formula of counts, such as ``SiO2`` for 72 Si and 144 O."""
     divisor = math.gcd(*counts.values())

@@ -25,6 +25,7 @@ from diffxas.command_line import (
     window_option,
 )
 from diffxas.commands import analyse, inspect, relax, train_prior
+from diffxas.composition import composition_elements
 from diffxas.errors import InputError
 from diffxas.spectrum import parse_edge
 from diffxas.weights import CONFIG, read_config, shipped_names
@@ -70,6 +71,9 @@ def train() -> None:
               help="Atoms in the cell.  [default: 216, unless density and cell give it]")
 @click.option("--cell", type=float, nargs=3, metavar="A B C",
               help="Edges of an orthorhombic cell, angstrom.  [default: a cube]")
+@click.option("--composition", metavar="FORMULA|COUNTS",
+              help="What the cell is made of: SiO2, or Si:72,O:144.  [default: the element of a "
+                   "prior of one]")
 @click.option("--samples", type=int, default=4, show_default=True, metavar="N",
               help="How many structures.")
 @click.option("--seed", type=int, default=0, show_default=True, metavar="N",
@@ -141,7 +145,9 @@ def check_request(target: Path | None, options: Mapping[str, Any]) -> None:
         On numbers out of range, or neither a target nor ``--no-guidance``.
     """
     density, atoms, cell = options["density"], options["atoms"], options["cell"]
-    carbon = options["prior"] == DEFAULT_PRIOR
+    composition = options["composition"]
+    elements = ("C",) if composition is None else composition_elements(composition)
+    carbon = options["prior"] == DEFAULT_PRIOR and elements == ("C",)
     limit = DENSEST["C"] if carbon else DENSEST_OF_ALL
     if density is not None and not LOOSEST <= density <= limit:
         what = " for carbon" if carbon else ""

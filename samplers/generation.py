@@ -40,6 +40,7 @@ def produce(setup: Setup, folder: RunFolder,
             numbers = range(UNGUIDED_NUMBER, UNGUIDED_NUMBER + UNGUIDED)
             unguided = [_sample(setup, folder, n, None, advance) for n in numbers]
         if setup.guided:
+            assert setup.surrogate is not None, "a target comes with its surrogate"
             calibration = calibrate(_denoiser(setup), setup.surrogate,
                                     [s.sampled for s in unguided], setup.options.seed)
         samples: list[Sample] = []
@@ -121,14 +122,14 @@ def _draw(setup: Setup, number: int, calibration: Calibration | None,
     begun = time.monotonic()
     denoiser = _denoiser(setup)
     guide = None
-    if calibration is not None and setup.target is not None:
+    if calibration is not None and setup.target is not None and setup.surrogate is not None:
         guide = SpectrumGuide(setup.surrogate, setup.target.observation, setup.system, calibration)
         denoiser = GuidedDenoiser(denoiser, guide, calibration.sigma_on)
     # Outermost, so that prior and likelihood are sampled at one temperature.
     denoiser = TemperedDenoiser(denoiser, setup.temperature)
     seed = setup.options.seed
     x = torch.tensor(start_positions(setup.box.n_atoms, setup.box.cell, setup.schedule.sigma_max,
-                                     seed, number))
+                                     seed, number, list(setup.box.composition.values())))
     with torch.no_grad():
         x = sample(denoiser, x, setup.schedule, seed, number, lambda _: advance())
     positions = x.numpy()

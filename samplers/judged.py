@@ -31,34 +31,38 @@ class Seen:
 
     Attributes
     ----------
-    structure : with the columns ``coordination`` and ``pi_star``
-    sites : (n_absorbers, n_grid), surrogate units; ``absorbers`` their atoms
+    structure : with the columns ``coordination`` and, where there are spectra, ``pi_star``
+    sites : (n_absorbers, n_grid), surrogate units, None without a surrogate; ``absorbers`` their
+        atoms
     fit : to the target, or None without one
     curve : (n_points,), after the observation model, target units; None without a target
     residual : rms over the window, target units
     """
 
     structure: Structure
-    sites: np.ndarray
+    sites: np.ndarray | None
     absorbers: np.ndarray
     fit: Fit | None
     curve: np.ndarray | None
     residual: float | None
 
     @property
-    def mean(self) -> np.ndarray:
+    def mean(self) -> np.ndarray | None:
         """The cell's spectrum, (n_grid,), surrogate units."""
-        return self.sites.mean(0)
+        return None if self.sites is None else self.sites.mean(0)
 
 
 def look_at(setup: Setup, structure: Structure) -> Seen:
     """Predict, fit and label a structure."""
+    labelled = structure.with_arrays(coordination=coordination(structure))
+    if setup.surrogate is None:
+        return Seen(labelled, None, np.empty(0, dtype=np.int64), None, None, None)
     sites = setup.surrogate.predict_sites(structure)
     absorbers = setup.surrogate.absorbers(structure)
     pi_star = np.zeros(len(structure))
     if setup.surrogate.element == "C":
         pi_star[absorbers] = pi_star_per_atom(sites, setup.surrogate.energy)
-    labelled = structure.with_arrays(coordination=coordination(structure), pi_star=pi_star)
+    labelled = labelled.with_arrays(pi_star=pi_star)
     if setup.target is None:
         return Seen(labelled, sites, absorbers, None, None, None)
     fit = setup.target.observation.fit(sites.mean(0))
@@ -129,6 +133,8 @@ def judge(setup: Setup, sample: Sample) -> Row:
 
 def shares_of(setup: Setup, seen: Seen) -> dict[str, np.ndarray]:
     """The shares of 2-, 3-, 4-coordinated and other absorbers in the achieved spectrum."""
+    if seen.sites is None:
+        return {}
     counts = coordination(seen.structure)[seen.absorbers]
     shares = coordination_shares(seen.sites, counts)
     if setup.target is None or seen.fit is None:

@@ -120,8 +120,9 @@ def _columns(rows: Sequence[Row], which: str) -> dict[str, np.ndarray]:
     columns: dict[str, np.ndarray] = {}
     for row in rows:
         for state, seen in (("sampled", row.sampled), ("relaxed", row.relaxed)):
-            if seen is not None:
-                values = seen.mean if which == "mean" or seen.curve is None else seen.curve
+            values = None if seen is None else (
+                seen.mean if which == "mean" or seen.curve is None else seen.curve)
+            if values is not None:
                 columns[f"{state}_{row.sample.number}"] = values
     return columns
 
@@ -136,7 +137,12 @@ def write_table(path: Path, columns: Mapping[str, np.ndarray]) -> None:
 
 
 def write_spectra(setup: Setup, out: Path, rows: Sequence[Row]) -> None:
-    """``spectra.csv`` on the target's points, ``spectra_raw.csv`` on the surrogate's grid."""
+    """``spectra.csv`` on the target's points, ``spectra_raw.csv`` on the surrogate's grid.
+
+    Without a surrogate there are none.
+    """
+    if setup.surrogate is None:
+        return
     energy = setup.surrogate.energy
     write_table(out / "spectra_raw.csv", {"energy": energy, **_columns(rows, "mean")})
     head = {"energy": energy}
@@ -186,7 +192,7 @@ def summary(setup: Setup, rows: Sequence[Row], free: Sequence[Seen],
     best = best_of(rows)
     pi_star = None
     if target is not None and best is not None and best.offered.fit and \
-            setup.surrogate.element == "C":
+            setup.surrogate is not None and setup.surrogate.element == "C":
         estimate = pi_star_if_covered(target.observation, best.offered.fit)
         pi_star = None if estimate is None else {
             "sp2_fraction": estimate.fraction, "share": estimate.share,
@@ -203,6 +209,7 @@ def summary(setup: Setup, rows: Sequence[Row], free: Sequence[Seen],
         "best": best.sample.number if best else None,
         "out_of_reach": not _reached(setup, rows),
         "guided": setup.guided, "kind": setup.kind,
+        "composition": dict(setup.box.composition), "spectra": setup.no_spectra or "predicted",
         "sigma_on": calibration.sigma_on if calibration else None,
         "pi_star": pi_star,
         "versions": dict(content.versions), "weights": setup.weights, "command": command,

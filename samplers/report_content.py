@@ -32,9 +32,13 @@ def report_content(setup: Setup, rows: Sequence[Row], unguided: Sequence[Sample]
                    warnings: Sequence[str], command: str) -> ReportContent:
     """Everything that ``report.html`` shows."""
     target = setup.target
-    energy = setup.surrogate.energy if target is None else target.spectrum.energy
+    energy = setup.surrogate.energy if setup.surrogate else None
+    if target is not None:
+        energy = target.spectrum.energy
     best = best_of(rows) or rows[0]
-    panels = {f"sample {best.sample.number}, {best.answer}": shares_of(setup, best.offered)}
+    panels = {}
+    if setup.surrogate is not None:
+        panels[f"sample {best.sample.number}, {best.answer}"] = shares_of(setup, best.offered)
     if free:
         panels["unguided 0"] = shares_of(setup, free[0])
     guided = ", guided by a spectrum" if setup.guided else ", unguided"
@@ -52,7 +56,7 @@ def report_content(setup: Setup, rows: Sequence[Row], unguided: Sequence[Sample]
         unguided=tuple(UnguidedContent(s.sampled, seen.curve)
                        for s, seen in zip(unguided, free, strict=True)),
         guided_below=calibration.sigma_on if calibration else None,
-        potential=setup.options.potential if setup.relaxation else "",
+        potential=str(setup.relaxation.potential) if setup.relaxation else "",
         facts=_facts(setup, best), warnings=tuple(warnings), versions=versions(),
         weights=setup.weights,
     )
@@ -83,7 +87,7 @@ def _sample(row: Row) -> SampleContent:
     )
 
 
-def _curve(seen: Seen) -> np.ndarray:
+def _curve(seen: Seen) -> np.ndarray | None:
     return seen.mean if seen.curve is None else seen.curve
 
 
@@ -102,13 +106,15 @@ def _facts(setup: Setup, best: Row) -> dict[str, str]:
     facts = {"prior label": setup.kind, "seed": str(setup.options.seed),
              "denoiser calls a sample": str(setup.schedule.steps)}
     target = setup.target
+    if setup.no_spectra:
+        facts["spectra"] = setup.no_spectra
     if target is None:
         return facts
     if target.kind == "measured":
         facts["edge step"] = f"{target.unit_step:.4g} (units of the file)"
         facts["columns"] = str(target.spectrum.meta.get("columns", ""))
     fit = best.offered.fit
-    if fit is not None and setup.surrogate.element == "C":
+    if fit is not None and setup.surrogate is not None and setup.surrogate.element == "C":
         estimate = pi_star_if_covered(target.observation, fit)
         facts["classical pi* share"] = "not to be had from this target" if estimate is None else (
             f"{estimate.fraction:.2f} pi orbitals per atom (an sp2 fraction where there is no sp), "

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from diffxas.composition import composition_elements
 from diffxas.errors import InputError
 from diffxas.spectrum import Spectrum, parse_edge
 from diffxas.structure import Structure
@@ -28,12 +30,13 @@ class GenerateOptions:
     density: float | None = None
     atoms: int | None = None
     cell: tuple[float, float, float] | None = None
+    composition: str | None = None
     samples: int = 4
     seed: int = 0
     steps: int = 64
     guidance: bool = True
     relax: bool = True
-    potential: str = "rebo"
+    potential: str | None = None
     cell_too: bool = False
     relax_restraint: float | None = None
     edge: str | None = None
@@ -53,13 +56,18 @@ class GenerateOptions:
 
 @dataclass(frozen=True, eq=False)
 class Setup:
-    """A run's models and settings, all of them checked."""
+    """A run's models and settings, all of them checked.
+
+    ``surrogate`` is None where there is no target and the default one does not know the elements;
+    ``no_spectra`` then says so.
+    """
 
     options: GenerateOptions
     box: Box
     system: Structure
     prior: PriorNetwork
-    surrogate: Surrogate
+    surrogate: Surrogate | None
+    no_spectra: str
     target: Target | None
     schedule: SamplingSchedule
     temperature: float
@@ -89,47 +97,93 @@ def set_up(spectrum: Spectrum | None, options: GenerateOptions) -> Setup:
     from samplers.sampling import SamplingSchedule
     from samplers.target import Target
     from samplers.tempered import tempering
-    from surrogates.loading import SHIPPED, load_surrogate
+    from surrogates.loading import SHIPPED
 
     if spectrum is None and options.guidance:
         raise InputError("a target must be given for guidance, received none: give TARGET, "
                          "or --no-guidance to sample the prior alone")
     prior_folder = find_prior(options.prior)
     prior = load_prior(prior_folder)
-    surrogate = load_surrogate(options.surrogate, options.device)
-    _check_edge(options, surrogate)
-    if len(prior.config.elements) != 1:
-        raise InputError(f"the prior must be of one element, received {options.prior} of "
-                         f"{', '.join(prior.config.elements)}: choose another --prior")
-    element = prior.config.elements[0]
-    box = resolve_box(element, options.density, options.atoms, options.cell)
-    from ase.data import atomic_numbers
-
+    composition = _composition(options, prior.config.elements)
+    elements = composition_elements(composition)
+    surrogate, no_spectra = _surrogate(options, elements, needed=spectrum is not None)
+    box = resolve_box(composition, options.density, options.atoms, options.cell)
     record = read_config(prior_folder)
     temperature, noise_scale = tempering(record.get("sampling", []), box.density)
     schedule = SamplingSchedule(steps=options.steps, noise_scale=noise_scale)
-    system = Structure(np.zeros((box.n_atoms, 3)),
-                       np.full(box.n_atoms, atomic_numbers[element]), box.cell)
-    target = None if spectrum is None else Target.of(
+    system = _system(box)
+    target = None if spectrum is None or surrogate is None else Target.of(
         spectrum, surrogate, options.target_kind, options.window)
-    kind = options.kind or _default_kind(prior, options.guidance)
+    kind = options.kind or default_kind(prior.config.kinds, options.guidance)
     prior.kind_index(kind)
-    relaxation, warnings = _relaxation(options, element)
+    relaxation, warnings = _relaxation(options, elements)
     low, high = record["density_range"]
     if not low <= box.density <= high:
         warnings += (f"The density {box.density:.2f} g/cm3 lies outside the {low:.2f} to "
                      f"{high:.2f} that the prior was trained on.",)
-    weights = {"prior": weights_hash(prior_folder),
-               "surrogate": weights_hash(find_model(options.surrogate, SHIPPED))}
+    weights = {"prior": weights_hash(prior_folder)}
+    if surrogate is not None:
+        weights["surrogate"] = weights_hash(find_model(options.surrogate, SHIPPED))
+    potential = _potential(options, elements)
     kept = {k: v for k, v in asdict(options).items() if k not in ("device", "formats")}
     identity = {**kept, "cell": None if options.cell is None else list(options.cell),
+                "composition": ",".join(f"{k}:{n}" for k, n in box.composition.items()),
+                "potential": potential or options.potential,
                 "window": None if options.window is None else list(options.window),
-                "prior_hash": weights["prior"], "surrogate_hash": weights["surrogate"],
+                "prior_hash": weights["prior"], "surrogate_hash": weights.get("surrogate"),
                 "target_hash": None if target is None else target.hash, "kind": kind or ANY,
-                **({} if relaxation is None else _potential_hash(options.potential))}
+                **({} if potential is None else _potential_hash(potential))}
     prior.to(options.device)
-    return Setup(options, box, system, prior, surrogate, target, schedule, temperature, kind,
-                 relaxation, warnings, identity, weights)
+    return Setup(options, box, system, prior, surrogate, no_spectra, target, schedule, temperature,
+                 kind, relaxation, warnings, identity, weights)
+
+
+def _composition(options: GenerateOptions, known: Sequence[str]) -> str:
+    """The composition asked for, or the only element of the prior."""
+    if options.composition is None:
+        if len(known) != 1:
+            raise InputError(f"a composition must be given for {options.prior}, a prior of "
+                             f"{', '.join(known)}, received none: add --composition, such as "
+                             f"--composition {''.join(known)}")
+        return known[0]
+    unknown = [one for one in composition_elements(options.composition) if one not in known]
+    if unknown:
+        raise InputError(f"the composition must be of the elements that {options.prior} has, "
+                         f"{', '.join(known)}, received {', '.join(unknown)} in "
+                         f"{options.composition}: choose another --composition or --prior")
+    return options.composition
+
+
+def _system(box: Box) -> Structure:
+    """The atoms of the box, element by element, without places yet."""
+    from ase.data import atomic_numbers
+
+    numbers = [atomic_numbers[symbol] for symbol in box.composition]
+    return Structure(np.zeros((box.n_atoms, 3)),
+                     np.repeat(numbers, list(box.composition.values())), box.cell)
+
+
+def _surrogate(options: GenerateOptions, elements: Sequence[str],
+               needed: bool) -> tuple[Surrogate | None, str]:
+    """The surrogate, or None and why there are no spectra; refused if a target needs it."""
+    from diffxas.weights import find_model, read_config
+    from surrogates.loading import SHIPPED, load_surrogate
+
+    model = read_config(find_model(options.surrogate, SHIPPED), "surrogate").get("model", {})
+    absorber, known = model.get("absorber"), model.get("elements", [])
+    if absorber in elements and set(elements) <= set(known):
+        surrogate = load_surrogate(options.surrogate, options.device)
+        _check_edge(options, surrogate)
+        return surrogate, ""
+    knows = f"{options.surrogate} knows {absorber} in structures of {', '.join(known)}"
+    if needed:
+        raise InputError(f"a target must go with a composition that the surrogate knows, received "
+                         f"{', '.join(elements)} where {knows}: choose another --surrogate or "
+                         f"--composition, or leave TARGET out and add --no-guidance")
+    if options.edge is not None:
+        raise InputError(f"--edge must go with a surrogate of the composition, received "
+                         f"{options.edge} where {knows}: leave --edge out")
+    return None, f"none: the surrogate {knows}"
 
 
 def _potential_hash(spec: str) -> dict[str, str]:
@@ -153,26 +207,34 @@ def _check_edge(options: GenerateOptions, surrogate: Surrogate) -> None:
                          f"(`diffxas models` lists them)")
 
 
-def _default_kind(prior: PriorNetwork, guidance: bool) -> str:
+def default_kind(kinds: Sequence[str], guidance: bool) -> str:
     """Unguided sampling resembles melt-quenched networks, guidance is free to take any kind."""
     from diffxas.denoiser import ANY
 
     quenched = "melt-quenched"
-    return quenched if not guidance and quenched in prior.config.kinds else ANY
+    return quenched if not guidance and quenched in kinds else ANY
+
+
+def _potential(options: GenerateOptions, elements: Sequence[str]) -> str | None:
+    """The potential that relaxes, by name; None without relaxation."""
+    from diffxas.default_potential import default_potential
+
+    return (options.potential or default_potential(elements)) if options.relax else None
 
 
 def _relaxation(options: GenerateOptions,
-                element: str) -> tuple[RelaxationOptions | None, tuple[str, ...]]:
+                elements: Sequence[str]) -> tuple[RelaxationOptions | None, tuple[str, ...]]:
     """How to relax; without LAMMPS a warning takes its place."""
     from diffxas.lammps_library import LammpsMissing
     from diffxas.potentials import check_potential
     from diffxas.relaxation import RelaxationOptions
 
-    if not options.relax:
+    potential = _potential(options, elements)
+    if potential is None:
         return None, ()
-    relaxation = RelaxationOptions(options.potential, options.cell_too, options.relax_restraint)
+    relaxation = RelaxationOptions(potential, options.cell_too, options.relax_restraint)
     try:
-        check_potential(options.potential, {element})
+        check_potential(potential, set(elements))
     except LammpsMissing as error:
         return None, (f"Structures are left unrelaxed: {error}",)
     return relaxation, ()

@@ -60,6 +60,8 @@ BAD_REQUESTS = {
     "format": (["--no-guidance", "--density", 2, "--format", "data,pdb"], "received pdb"),
     "edge": (["--no-guidance", "--density", 2, "--edge", "CK"], "received 'CK'"),
     "columns": (["--no-guidance", "--density", 2, "--columns", "mu=2"], "received 'mu=2'"),
+    "composition": (["--no-guidance", "--density", 2, "--composition", "Si-O2"], "'Si-O2'"),
+    "no element": (["--no-guidance", "--density", 2, "--composition", "Xy2"], "'Xy'"),
     "words": (["--no-guidance", "--density", "two"], "'two'"),
 }
 
@@ -87,7 +89,8 @@ def test_defaults_are_those_that_scripts_rely_on(received: SimpleNamespace, tmp_
     assert (options.density, options.atoms, options.cell) == (2.0, None, None)
     assert (options.samples, options.seed, options.steps) == (4, 0, 64)
     assert options.guidance and options.relax and not options.cell_too
-    assert (options.potential, options.relax_restraint, options.formats) == ("rebo", None, ())
+    assert (options.potential, options.relax_restraint, options.formats) == (None, None, ())
+    assert options.composition is None
     assert (options.edge, options.window, options.target_kind) == (None, None, "auto")
     assert (options.device, options.prior, options.surrogate) == ("cpu", "a-C", "a-C")
     assert options.kind is None
@@ -101,7 +104,8 @@ def test_every_option_reaches_the_run(received: SimpleNamespace, tmp_path: Path,
              "--samples", 2, "--seed", 7, "--steps", 20, "--no-guidance", "--no-relax",
              "--potential", "airebo", "--cell-too", "--relax-restraint", 0.5, "--edge", "C:K",
              "--window", 283, 299, "--target-kind", "measured", "--format", "data,cif",
-             "--columns", "energy=1,mu=2", "--kind", "DFT", "--prior", "p", "--surrogate", "s",
+             "--composition", "C", "--columns", "energy=1,mu=2",
+             "--kind", "DFT", "--prior", "p", "--surrogate", "s",
              "--out", tmp_path / "my run"]
     assert run(*words).exit_code == 0
     options = received.options
@@ -111,6 +115,7 @@ def test_every_option_reaches_the_run(received: SimpleNamespace, tmp_path: Path,
     assert (options.potential, options.relax_restraint) == ("airebo", 0.5)
     assert (options.edge, options.window, options.target_kind) == (
         "C:K", (283.0, 299.0), "measured")
+    assert options.composition == "C"
     assert (options.formats, options.kind) == (("data", "cif"), "DFT")
     assert (options.prior, options.surrogate) == ("p", "s")
     assert shlex.split(received.command) == ["diffxas", *map(str, words)]

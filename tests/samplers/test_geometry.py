@@ -102,5 +102,37 @@ def test_what_cannot_be_is_refused_by_its_value(case):
 
 def test_copper_may_be_denser_than_carbon_but_nothing_denser_than_matter():
     resolve_box("Cu", 8.9, 50, None)
-    with pytest.raises(InputError, match="at most 25 g/cm3 for Cu"):
+    with pytest.raises(InputError, match=r"at most 21\.1 g/cm3 for Cu"):
         resolve_box("Cu", 30.0, 50, None)
+    with pytest.raises(InputError, match="at most 25 g/cm3 for Os"):
+        resolve_box("Os", 26.0, 50, None)
+
+
+def silica(box: Box) -> Structure:
+    symbols = [s for s, n in box.composition.items() for _ in range(n)]
+    places = np.random.default_rng(0).random((box.n_atoms, 3))
+    return Structure.from_atoms(Atoms(symbols, places, cell=box.cell, pbc=True))
+
+
+@pytest.mark.parametrize("composition", ["SiO2", "Si:72,O:144", "O2Si"])
+def test_a_compound_has_the_mass_of_all_its_elements(composition):
+    box = resolve_box(composition, 2.2, 216, None)
+    assert dict(box.composition) == {"Si": 72, "O": 144} and box.n_atoms == 216
+    assert list(box.composition) == (["O", "Si"] if composition == "O2Si" else ["Si", "O"])
+    assert silica(box).density == pytest.approx(2.2)
+
+
+def test_a_formula_gets_the_nearest_number_of_atoms_that_it_divides():
+    assert resolve_box("Si3N4", 2.9, None, None).n_atoms == 217  # 216 is no multiple of seven
+    box = resolve_box("SiO2", 2.2, None, (13.0, 13.0, 13.0))
+    assert box.n_atoms % 3 == 0 and box.density == pytest.approx(2.2, rel=0.01)
+    assert silica(box).density == pytest.approx(box.density)
+    assert resolve_box("Si:10,O:20", 2.2, None, None).n_atoms == 30
+
+
+@pytest.mark.parametrize(("composition", "atoms", "told"), [
+    ("SiO2", 100, "the nearest are 99 and 102"), ("Si:10,O:20", 31, "leave --atoms out"),
+    ("Si:10,O:20", None, "--cell")])
+def test_atoms_that_the_composition_cannot_have_are_refused(composition, atoms, told):
+    with pytest.raises(InputError, match=told):
+        resolve_box(composition, 2.2, atoms, None if atoms else (13.0, 13.0, 13.0))

@@ -9,7 +9,7 @@ from diffxas.analysis import rdf
 from diffxas.structure import Structure
 from diffxas.structure_files import read_structures
 from samplers.sampling import SamplingSchedule
-from samplers.start import equal_boxes, jittered_grid, start_positions
+from samplers.start import boxes_of_atoms, equal_boxes, jittered_grid, start_positions
 
 CUBE = 13.0 * np.eye(3)
 LONG = np.diag([40.0, 9.0, 6.0])
@@ -152,3 +152,56 @@ def test_the_start_looks_like_noised_networks():
     pairs = {name: neighbours(group) for name, group in groups.items()}
     assert abs(pairs["start"] - pairs["noised"]) < 0.01
     assert abs(pairs["control"] - pairs["noised"]) > 0.015
+
+
+COMPOSITIONS = {"SiO2": [72, 144], "SiC": [108, 108], "a dopant": [215, 1],
+                "odd": [71, 144, 5]}
+
+
+@pytest.mark.parametrize("name", COMPOSITIONS)
+def test_every_atom_has_a_box_of_its_own_and_every_run_of_boxes_the_composition(name):
+    counts = COMPOSITIONS[name]
+    boxes = boxes_of_atoms(counts, 3, 1)
+    assert sorted(boxes) == list(range(sum(counts)))
+    element = np.empty(sum(counts), dtype=int)
+    element[boxes] = np.repeat(np.arange(len(counts)), counts)
+    for k, count in enumerate(counts):
+        excess = np.cumsum(element == k) - count / sum(counts) * np.arange(1, sum(counts) + 1)
+        block = -(-sum(counts) // min(counts))  # shuffled within
+        assert np.abs(excess[block - 1::block]).max() < 1.5
+        assert np.abs(excess).max() < 1.5 + block / 4
+
+
+def test_one_element_starts_as_before_and_several_share_its_positions():
+    """Whoever draws one element gets the same numbers with and without a composition."""
+    one = start_positions(216, CUBE, 1.2, 5, 2)
+    np.testing.assert_array_equal(start_positions(216, CUBE, 1.2, 5, 2, [216]), one)
+    grid = jittered_grid(216, CUBE, 5, 2)
+    mixed = start_positions(216, CUBE, 0.0, 5, 2, [72, 144])
+    np.testing.assert_array_equal(mixed, grid[boxes_of_atoms([72, 144], 5, 2)])
+    orders = {tuple(boxes_of_atoms([72, 144], seed, sample)) for seed in (0, 1)
+              for sample in (0, 1)}
+    assert len(orders) == 4
+
+
+def composition_wave(boxes: np.ndarray, counts: list[int], grid: np.ndarray,
+                     cell: np.ndarray) -> float:
+    """|sum over atoms of (c - mean) exp(iqr)|^2 over that of independent elements."""
+    share = counts[0] / sum(counts)
+    excess = np.full(sum(counts), -share)
+    excess[:counts[0]] = 1 - share
+    phases = np.exp(2j * np.pi * fractional(grid[boxes], cell))
+    waves = np.abs((excess[:, None] * phases).sum(0)) ** 2
+    return float(waves.mean() / (sum(counts) * share * (1 - share)))
+
+
+def test_the_composition_has_no_waves_and_independent_elements_do():
+    counts, cell = [400, 800], cubic(1200)
+    rng = np.random.default_rng(0)
+    start, control = [], []
+    for sample in range(20):
+        grid = jittered_grid(1200, cell, 0, sample)
+        start.append(composition_wave(boxes_of_atoms(counts, 0, sample), counts, grid, cell))
+        control.append(composition_wave(rng.permutation(1200), counts, grid, cell))
+    assert np.mean(start) < 0.25
+    assert abs(np.mean(control) - 1) < 4 / np.sqrt(60)
