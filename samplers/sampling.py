@@ -15,6 +15,7 @@ coordinates of a large cell.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -38,7 +39,8 @@ class SamplingSchedule:
     """Noise levels (angstrom) and the noise put back in between.
 
     ``churn`` is the relative rise of the level before a call, applied between ``churn_low`` and
-    ``churn_high``; ``noise_scale`` multiplies the noise put back.
+    ``churn_high``; ``noise_scale`` multiplies the noise put back. ``begin`` is the level at which
+    the walk is entered, and above which it never rises; None for ``sigma_max``.
     """
 
     steps: int = 64
@@ -49,22 +51,35 @@ class SamplingSchedule:
     churn_low: float = 0.03
     churn_high: float = 1.0
     noise_scale: float = 1.0
+    begin: float | None = None
 
     def __post_init__(self) -> None:
         if not 2 <= self.steps <= MAXIMUM_STEPS:
             raise InputError(f"steps must be between 2 and {MAXIMUM_STEPS}, "
                              f"received {self.steps}: choose --steps in that range")
+        if self.begin is not None and not self.sigma_min < self.begin < math.inf:
+            raise InputError(f"the walk must be entered above its lowest level, {self.sigma_min:g} "
+                             f"angstrom, received {self.begin:g}: raise it")
+
+    @property
+    def calls(self) -> int:
+        """Calls of the denoiser: ``steps``, less the levels at ``begin`` and above."""
+        return len(self.levels()) - 1
 
     def levels(self) -> list[float]:
-        """Noise levels from ``sigma_max`` to ``sigma_min`` and 0, ``steps + 1`` numbers."""
+        """Noise levels of the walk: from ``sigma_max`` (``begin``) to ``sigma_min``, and 0."""
         scheduler = _scheduler(self.sigma_min, self.sigma_max, self.rho)
         scheduler.set_timesteps(self.steps)
-        return [float(s) for s in scheduler.sigmas]
+        levels = [float(s) for s in scheduler.sigmas]
+        if self.begin is None:
+            return levels
+        return [self.begin, *(s for s in levels if s < self.begin)]
 
     def raised(self, sigma: float) -> float:
         """The level at which the denoiser is called when the walk stands at ``sigma``."""
         if self.churn_low <= sigma <= self.churn_high:
-            return sigma * (1 + self.churn)
+            raised = sigma * (1 + self.churn)
+            return raised if self.begin is None else min(raised, self.begin)
         return sigma
 
 
@@ -109,7 +124,7 @@ def walk(denoiser: Denoiser, x: Tensor, schedule: SamplingSchedule, seed: int, s
     first : index to go on from (resume)
     """
     levels = schedule.levels()
-    for index in range(first, schedule.steps):
+    for index in range(first, len(levels) - 1):
         sigma, sigma_next = levels[index], levels[index + 1]
         sigma_hat = schedule.raised(sigma)
         if sigma_hat > sigma:
