@@ -29,6 +29,7 @@ from diffxas.composition import composition_elements
 from diffxas.errors import InputError
 from diffxas.spectrum import parse_edge
 from diffxas.weights import CONFIG, read_config, shipped_names
+from samplers.evaluate_command import evaluate
 from samplers.geometry import DENSEST, DENSEST_OF_ALL, LOOSEST
 from surrogates.commands import (
     compare,
@@ -276,5 +277,5 @@ def _left_out(config: Mapping[str, Any]) -> str:
 
 train.add_command(train_prior)
 train.add_command(train_surrogate)
-for _command in (generate, predict, compare, inspect, relax, analyse, train, models):
+for _command in (generate, predict, compare, inspect, relax, analyse, train, evaluate, models):
     main.add_command(_command)
