@@ -20,6 +20,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -41,6 +42,63 @@ def coordination_fractions(structure: Structure, pairs: Pairs | None = None) -> 
     """Share of atoms with 0, 1, ... 5 and with six or more bonds, keyed "0" to "6"; sums to 1."""
     counts = np.bincount(np.minimum(coordination(structure, pairs), 6), minlength=7)
     return {key: float(counts[int(key)] / len(structure)) for key in COORDINATION_KEYS}
+
+
+def coordination_pairs(structure: Structure, pairs: Pairs | None = None,
+                       ) -> dict[str, dict[str, float]]:
+    """For each two elements the share of atoms of the first by their bonds to the second.
+
+    Returns
+    -------
+    shares : such as ``{"Si-O": {"3": 0.02, "4": 0.98}, "O-Si": {...}, "Si-Si": {"0": 1.0}, ...}``;
+        numbers of bonds that no atom has are left out
+    """
+    pairs = bonds(structure) if pairs is None else pairs
+    numbers, found = structure.numbers, {}
+    for one, other in pairs_of_elements(structure, both_ways=True):
+        to_other = pairs.first[numbers[pairs.second] == other]
+        counts = np.bincount(to_other, minlength=len(structure))[numbers == one]
+        kinds, atoms = np.unique(counts, return_counts=True)
+        found[f"{chemical_symbol(one)}-{chemical_symbol(other)}"] = {
+            str(n): float(share) for n, share in zip(kinds, atoms / len(counts), strict=True)}
+    return found
+
+
+def like_bonds(structure: Structure, pairs: Pairs | None = None) -> dict[str, float]:
+    """Share of all bonds that join two atoms of one element, such as ``{"Si-Si": 0.01, ...}``."""
+    pairs = bonds(structure) if pairs is None else pairs
+    first, second = structure.numbers[pairs.first], structure.numbers[pairs.second]
+    return {f"{chemical_symbol(z)}-{chemical_symbol(z)}":
+            float(((first == z) & (second == z)).sum() / max(1, len(first)))
+            for z in np.unique(structure.numbers)[::-1]}
+
+
+def bonding(structure: Structure, pairs: Pairs | None = None) -> dict[str, Any]:
+    """``coordination``, ``coordination_pairs`` and ``like_bonds`` of one structure."""
+    pairs = bonds(structure) if pairs is None else pairs
+    return {"coordination": coordination_fractions(structure, pairs),
+            "coordination_pairs": coordination_pairs(structure, pairs),
+            "like_bonds": like_bonds(structure, pairs)}
+
+
+def pair_name(one: str, other: str) -> str:
+    """The name of a pair of elements, the heavier first: "Si-O" for O and Si."""
+    from ase.data import atomic_numbers
+
+    return "-".join(sorted((one, other), key=lambda symbol: -atomic_numbers[symbol]))
+
+
+def pairs_of_elements(structure: Structure, both_ways: bool = False) -> list[tuple[int, int]]:
+    """Atomic numbers of every pair of elements present, the heavier first unless both ways."""
+    elements = [int(z) for z in np.unique(structure.numbers)[::-1]]
+    return [(a, b) for a in elements for b in elements if both_ways or a >= b]
+
+
+def chemical_symbol(number: int) -> str:
+    """Of an atomic number."""
+    from ase.data import chemical_symbols
+
+    return str(chemical_symbols[number])
 
 
 def minimum_distance(structure: Structure) -> float:
@@ -80,22 +138,47 @@ def rdf(structures: Structure | Sequence[Structure], r_max: float = 6.0,
         If a structure is not periodic (it has no density), or a length is not positive.
     """
     several = [structures] if isinstance(structures, Structure) else list(structures)
-    if not several:
-        raise InputError("rdf must have at least one structure, received none: give one")
-    if not (0 < bin_width <= r_max < np.inf):
-        raise InputError(f"r_max and bin_width must be lengths with bin_width <= r_max, received "
-                         f"{r_max} and {bin_width}: such as 6 and 0.05 angstrom")
-    n_bins = round(r_max / bin_width)
-    edges = np.arange(n_bins + 1) * bin_width
+    edges = _edges(several, r_max, bin_width)
     shells = 4.0 / 3.0 * np.pi * np.diff(edges**3)
-    g = np.zeros(n_bins)
+    g = np.zeros(len(shells))
     for structure in several:
-        _require_periodic(structure, "g(r)")
         distance = neighbour_pairs(structure, float(edges[-1])).distance
         counts, _ = np.histogram(distance, bins=edges)
         n_atoms = len(structure)
         g += counts * structure.volume / (n_atoms * n_atoms * shells) / len(several)
     return (edges[:-1] + edges[1:]) / 2, g
+
+
+def partial_rdf(structures: Structure | Sequence[Structure], r_max: float = 6.0,
+                bin_width: float = 0.05) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """g_AB(r) = n_AB(r) V / (N_A N_B V(r)) of every pair of elements, as :func:`rdf`.
+
+    Returns
+    -------
+    r : (n_bins,) centres of the bins, angstrom
+    g : by the name of the pair, such as "Si-O", (n_bins,) each: the mean over the structures that
+        hold both elements
+
+    Raises
+    ------
+    InputError
+        As :func:`rdf`.
+    """
+    several = [structures] if isinstance(structures, Structure) else list(structures)
+    edges = _edges(several, r_max, bin_width)
+    shells = 4.0 / 3.0 * np.pi * np.diff(edges**3)
+    found: dict[str, list[np.ndarray]] = {}
+    for structure in several:
+        pairs = neighbour_pairs(structure, float(edges[-1]))
+        distance, numbers = pairs.distance, structure.numbers
+        for one, other in pairs_of_elements(structure):
+            chosen = (numbers[pairs.first] == one) & (numbers[pairs.second] == other)
+            counts, _ = np.histogram(distance[chosen], bins=edges)
+            product = float((numbers == one).sum()) * float((numbers == other).sum())
+            name = pair_name(chemical_symbol(one), chemical_symbol(other))
+            found.setdefault(name, []).append(counts * structure.volume / (product * shells))
+    r: np.ndarray = (edges[:-1] + edges[1:]) / 2
+    return r, {name: np.mean(curves, axis=0) for name, curves in found.items()}
 
 
 def rdf_distance(g: np.ndarray, g_reference: np.ndarray) -> float:
@@ -197,6 +280,18 @@ def environment_overlap(one: Structure, other: Structure, depth: int = 3) -> flo
 
 def _digest(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def _edges(structures: Sequence[Structure], r_max: float, bin_width: float) -> np.ndarray:
+    """Edges of the bins of g(r), angstrom; the request is checked."""
+    if not structures:
+        raise InputError("rdf must have at least one structure, received none: give one")
+    if not (0 < bin_width <= r_max < np.inf):
+        raise InputError(f"r_max and bin_width must be lengths with bin_width <= r_max, received "
+                         f"{r_max} and {bin_width}: such as 6 and 0.05 angstrom")
+    for structure in structures:
+        _require_periodic(structure, "g(r)")
+    return np.asarray(np.arange(round(r_max / bin_width) + 1) * bin_width)
 
 
 def _require_periodic(structure: Structure, what: str) -> None:
