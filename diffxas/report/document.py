@@ -9,8 +9,8 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,6 +84,7 @@ class Document:
     facts : name and value, a short table at the top
     command : the command line that made it, or empty
     first_view : label and state of the structure shown first, or None
+    cutoffs : longest bonds, as :func:`diffxas.neighbourhood.bond_cutoffs` takes them
     """
 
     title: str
@@ -94,6 +95,7 @@ class Document:
     sections: tuple[Section, ...] = ()
     views: tuple[View, ...] = ()
     first_view: tuple[str, str] | None = None
+    cutoffs: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
 
 def write_document(document: Document, path: str | Path) -> None:
@@ -113,7 +115,7 @@ def render(document: Document) -> str:
     environment.filters["width"] = lambda figure: round(96 * figure.get_figwidth())
     environment.tests["quantity"] = lambda value: isinstance(value, int | float) or value is None
     payload = {"colours": COORDINATION_COLOURS, "first": document.first_view,
-               "views": [_view_data(view) for view in shown]}
+               "views": [_view_data(view, document.cutoffs) for view in shown]}
     template = environment.from_string(_package_text("report.html"))
     return template.render(
         document=document,
@@ -155,10 +157,10 @@ def _within_budget(views: Sequence[View]) -> tuple[list[View], int]:
     return list(views[:n_shown]), len(views) - n_shown
 
 
-def _view_data(view: View) -> dict[str, Any]:
+def _view_data(view: View, cutoffs: Mapping[tuple[str, str], float]) -> dict[str, Any]:
     """What the viewer needs of a structure: atoms inside the cell and bonds that cross no face."""
     structure = view.structure.wrapped() if view.structure.pbc.any() else view.structure
-    pairs = bonds(structure)
+    pairs = bonds(structure, cutoffs)
     shown = _middle(structure, MAXIMUM_ATOMS_SHOWN)
     place = np.full(len(structure), -1)
     place[shown] = np.arange(len(shown))

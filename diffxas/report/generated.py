@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from diffxas.analysis import coordination_fractions
+from diffxas.analysis import bonding
+from diffxas.cutoffs import BondCutoff, bond_lengths, cutoff_text
+from diffxas.neighbourhood import bonds
 from diffxas.plots import save_figure
 from diffxas.report.document import (
     Cell,
@@ -126,6 +129,7 @@ class ReportContent:
     guided_below : noise level at which guidance sets in, angstrom
     facts : further lines for the table at the top, such as the classical pi* share
     versions, weights : name to version or hash
+    cutoffs : longest bonds by the name of the pair (:mod:`diffxas.cutoffs`)
     """
 
     title: str
@@ -151,6 +155,11 @@ class ReportContent:
     warnings: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     weights: Mapping[str, str] = field(default_factory=dict)
+    cutoffs: Mapping[str, BondCutoff] = field(default_factory=dict)
+
+    def bonding(self, structure: Structure) -> dict[str, Any]:
+        """:func:`diffxas.analysis.bonding` with the content's cutoffs."""
+        return bonding(structure, bonds(structure, bond_lengths(self.cutoffs)))
 
     @property
     def best(self) -> SampleContent | None:
@@ -178,7 +187,7 @@ def _document(content: ReportContent, figures: Sequence[FigureBlock]) -> Documen
     best = content.best
     spectral = {"spectra", "shares", "convergence", "density_preference"}
     sections = (
-        Section("Samples", tables=(_sample_table(content), _coordination_table(content))),
+        Section("Samples", tables=(_sample_table(content), *_coordination_tables(content))),
         Section("Spectra", text=_spectra_text(content), tables=_nuisance_tables(content),
                 figures=tuple(f for f in figures if f.name in spectral)),
         Section("Distances and coordination",
@@ -195,7 +204,8 @@ def _document(content: ReportContent, figures: Sequence[FigureBlock]) -> Documen
     return Document(
         title=content.title, lead=_lead(content), command=content.command, facts=_facts(content),
         warnings=content.warnings, sections=sections, views=tuple(views),
-        first_view=(first.name, "relaxed" if first.answer == "relaxed" else "as sampled"))
+        first_view=(first.name, "relaxed" if first.answer == "relaxed" else "as sampled"),
+        cutoffs=bond_lengths(content.cutoffs))
 
 
 def _lead(content: ReportContent) -> tuple[str, ...]:
@@ -230,6 +240,8 @@ def _facts(content: ReportContent) -> tuple[tuple[str, str], ...]:
         facts.append(("window", f"{content.window[0]:g} to {content.window[1]:g} eV"))
     if content.potential:
         facts.append(("potential", content.potential))
+    if content.cutoffs:
+        facts.append(("longest bonds", cutoff_text(content.cutoffs)))
     facts += content.facts.items()
     facts += [(f"weights, {name}", value) for name, value in content.weights.items()]
     if content.versions:
@@ -266,7 +278,7 @@ def _sample_table(content: ReportContent) -> Table:
     return Table("Numbers", tuple(shown), tuple(zip(*shown.values(), strict=True)), caption, strong)
 
 
-def _coordination_table(content: ReportContent) -> Table:
+def _coordination_tables(content: ReportContent) -> tuple[Table, ...]:
     structures = [(s.name, state, structure) for s in content.samples
                   for state, structure in (("as sampled", s.sampled), ("relaxed", s.relaxed))
                   if structure is not None]
@@ -274,14 +286,40 @@ def _coordination_table(content: ReportContent) -> Table:
                    for k, u in enumerate(content.unguided)]
     if content.reference is not None:
         structures.append((content.reference_name, "as given", content.reference))
-    fractions = [coordination_fractions(structure) for _, _, structure in structures]
+    found = [content.bonding(structure) for _, _, structure in structures]
+    fractions = [one["coordination"] for one in found]
     keys = [key for key in fractions[0] if any(f[key] > 0 for f in fractions)]
     rows: tuple[tuple[Cell, ...], ...] = tuple(
         (name, state, structure.density, *(round(100 * f[key], 1) for key in keys))
         for (name, state, structure), f in zip(structures, fractions, strict=True))
     header = ("structure", "state", "density (g/cm³)", *(f"{k} bonds (%)" for k in keys))
-    return Table("Coordination", header, rows,
-                 "Atoms by their number of bonds; carbon atoms nearer than 1.85 Å are bonded.")
+    reach = f"; bonded up to {cutoff_text(content.cutoffs)}" if content.cutoffs else ""
+    table = Table("Coordination", header, rows, f"Atoms by their number of bonds{reach}.")
+    labels = [f"{name}, {state}" for name, state, _ in structures]
+    return (table, *pair_tables(labels, found))
+
+
+def pair_tables(labels: Sequence[str], found: Sequence[Mapping[str, Any]]) -> tuple[Table, ...]:
+    """Bonds between elements, for structures of several; ``found`` as :func:`bonding` gives it."""
+    names = dict.fromkeys(name for one in found for name in one["coordination_pairs"])
+    unlike = [name for name in names if len(set(name.split("-"))) == 2]
+    if not unlike:
+        return ()
+    columns: dict[str, list[Cell]] = {"structure": list(labels)}
+    for name in unlike:
+        counts = sorted({n for one in found for n in one["coordination_pairs"].get(name, ())},
+                        key=int)
+        for n in counts:
+            shares = [one["coordination_pairs"].get(name, {}).get(n, 0.0) for one in found]
+            columns[f"{name} {n} (%)"] = [round(100 * share, 1) for share in shares]
+    for name in dict.fromkeys(name for one in found for name in one["like_bonds"]):
+        columns[f"{name} bonds (%)"] = [round(100 * one["like_bonds"].get(name, 0.0), 1)
+                                        for one in found]
+    first, second = unlike[0].split("-")
+    caption = (f"{unlike[0]} 4: the share of {first} atoms with four bonds to {second}, and so on. "
+               f"Bonds of like atoms as a share of all bonds.")
+    return (Table("Bonds between elements", tuple(columns),
+                  tuple(zip(*columns.values(), strict=True)), caption),)
 
 
 def _spectra_text(content: ReportContent) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from diffxas import plots
-from diffxas.analysis import coordination_fractions, rdf
+from diffxas.analysis import partial_rdf, rdf
 from diffxas.report.document import FigureBlock
 from diffxas.structure import Structure
 
@@ -21,7 +21,8 @@ RESIDUAL = "rms residual (target's unit)"
 def session_figures(content: ReportContent) -> list[FigureBlock]:
     """The figures that the content allows, in the order of the page."""
     drawn = (_spectra(content), _shares(content), _convergence(content),
-             _density_preference(content), _rdf(content), _coordination(content))
+             _density_preference(content), _rdf(content), *_partial_rdfs(content),
+             _coordination(content))
     return [figure for figure in drawn if figure is not None]
 
 
@@ -102,16 +103,42 @@ def _rdf(content: ReportContent) -> FigureBlock:
                        "correlation (1); every periodic image counts.", figure)
 
 
+def _partial_rdfs(content: ReportContent) -> list[FigureBlock]:
+    """One figure for each pair of elements, where there are several."""
+    if len(set(content.samples[0].sampled.symbols)) < 2:
+        return []
+    curves = {state: {name: partial_rdf(structure) for name, structure in structures.items()}
+              for state, structures in _states(content).items()}
+    reference = None if content.reference is None else partial_rdf(content.reference)
+    names = dict.fromkeys(pair for panel in curves.values() for _, g in panel.values()
+                          for pair in g)
+    figures = []
+    for pair in names:
+        panels: dict[str, Mapping[str, tuple[np.ndarray, np.ndarray]]] = {
+            state: {name: (r, g[pair]) for name, (r, g) in panel.items()}
+            for state, panel in curves.items()}
+        black = None
+        if reference is not None and pair in reference[1]:
+            black = {content.reference_name: (reference[0], reference[1][pair])}
+        figures.append(FigureBlock(
+            f"rdf_{pair}", f"Partial radial distribution function, {pair}",
+            f"How often {pair.replace('-', ' and ')} are a distance apart, against atoms without "
+            f"correlation (1).",
+            plots.plot_curves(panels, "distance (Å)", f"g(r), {pair}", black, baseline=1.0)))
+    return figures
+
+
 def _coordination(content: ReportContent) -> FigureBlock:
     groups: dict[str, list[dict[str, float]]] = {}
     colours = {"unguided": plots.GREY, content.reference_name: "black",
                "as sampled": plots.SAMPLE_COLOURS[5], "relaxed": plots.SAMPLE_COLOURS[0]}
     if content.unguided:
-        groups["unguided"] = [coordination_fractions(u.structure) for u in content.unguided]
+        groups["unguided"] = [content.bonding(u.structure)["coordination"]
+                              for u in content.unguided]
     for state, structures in _states(content).items():
-        groups[state] = [coordination_fractions(s) for s in structures.values()]
+        groups[state] = [content.bonding(s)["coordination"] for s in structures.values()]
     if content.reference is not None:
-        groups[content.reference_name] = [coordination_fractions(content.reference)]
+        groups[content.reference_name] = [content.bonding(content.reference)["coordination"]]
     figure = plots.plot_bars(groups, "number of bonds", "share of atoms", colours)
     relaxed = any(s.relaxed is not None for s in content.samples)
     return FigureBlock("coordination",
