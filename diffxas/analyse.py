@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,16 @@ import numpy as np
 from diffxas.analysis import (
     angle_distribution,
     bond_angles,
+    bonding,
     coordination,
-    coordination_fractions,
     minimum_distance,
+    partial_rdf,
     rdf,
 )
+from diffxas.cutoffs import bond_lengths, choose_cutoffs, cutoff_record
 from diffxas.errors import InputError
 from diffxas.files import replacing, write_json
-from diffxas.neighbourhood import bond_cutoffs, neighbour_pairs
+from diffxas.neighbourhood import bonds
 from diffxas.plots import save_figure
 from diffxas.report.analysed import analysis_document, analysis_figures
 from diffxas.report.document import write_document
@@ -48,7 +50,7 @@ class AnalysisOptions:
 
     Attributes
     ----------
-    cutoffs : longest bonds, such as ``{("C", "H"): 1.3}``; see ``bond_cutoffs``
+    cutoffs : longest bonds, such as ``{"Si-O": 2.2}``; other pairs by :mod:`diffxas.cutoffs`
     largest_ring : atoms of the largest rings that are counted
     """
 
@@ -58,7 +60,7 @@ class AnalysisOptions:
     q_max: float = 16.0
     q_bin: float = 0.1
     largest_ring: int = 10
-    cutoffs: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    cutoffs: Mapping[str, float] = field(default_factory=dict)
 
 
 def analyse_structure(structure: Structure, options: AnalysisOptions | None = None,
@@ -69,13 +71,15 @@ def analyse_structure(structure: Structure, options: AnalysisOptions | None = No
     -------
     numbers : ``formula``, ``atoms``, ``density`` (g/cm3), ``number_density`` (1/angstrom^3),
         ``minimum_distance`` (angstrom), ``coordination`` (fractions, "0" to "6"),
+        ``coordination_pairs`` and ``like_bonds`` (:func:`diffxas.analysis.bonding`),
         ``mean_coordination``, ``mean_angle`` (degrees), ``rings_per_atom`` (size to number),
         ``energy_per_atom`` (eV, if the structure holds an energy), and the curves ``rdf`` (``r``,
-        ``g``), ``angles`` (``angle``, ``density``) and ``structure_factor`` (``q``, ``s``); g(r)
-        and S(Q) are None for a structure that is not periodic in three directions
+        ``g``), ``partial_rdf`` (by the name of the pair, empty for one element), ``angles``
+        (``angle``, ``density``) and ``structure_factor`` (``q``, ``s``); g(r) and S(Q) are None for
+        a structure that is not periodic in three directions
     """
     options = options or AnalysisOptions()
-    pairs = neighbour_pairs(structure, bond_cutoffs(structure.numbers, options.cutoffs))
+    pairs = bonds(structure, _lengths(structure, options))
     angles = bond_angles(structure, pairs)
     angle, density = angle_distribution(structure, options.angle_bin, pairs)
     rings = ring_statistics(structure, options.largest_ring, pairs)
@@ -87,19 +91,23 @@ def analyse_structure(structure: Structure, options: AnalysisOptions | None = No
         "density": structure.density if bulk else None,
         "number_density": len(structure) / structure.volume if bulk else None,
         "minimum_distance": minimum_distance(structure),
-        "coordination": coordination_fractions(structure, pairs),
+        **bonding(structure, pairs),
         "mean_coordination": float(coordination(structure, pairs).mean()),
         "mean_angle": float(angles.mean()) if len(angles) else None,
         "rings_per_atom": {str(n): float(x) for n, x in zip(rings.sizes, rings.per_atom,
                                                             strict=True)},
         "energy_per_atom": None if energy is None else float(energy) / len(structure),
         "angles": {"angle": angle.tolist(), "density": density.tolist()},
-        "rdf": None, "structure_factor": None,
+        "rdf": None, "partial_rdf": {}, "structure_factor": None,
     }
     if bulk:
         r, g = rdf(structure, options.r_max, options.r_bin)
         q, s = structure_factor(structure, options.q_max, options.q_bin)
         numbers["rdf"] = {"r": r.tolist(), "g": g.tolist()}
+        if len(set(structure.symbols)) > 1:
+            r, partial = partial_rdf(structure, options.r_max, options.r_bin)
+            numbers["partial_rdf"] = {pair: {"r": r.tolist(), "g": g.tolist()}
+                                      for pair, g in partial.items()}
         numbers["structure_factor"] = {
             "q": q.tolist(), "s": [float(x) if np.isfinite(x) else None for x in s]}
     return numbers
@@ -124,12 +132,14 @@ def analyse(labelled: Labelled, out_dir: str | Path, reference: Labelled | None 
     Returns
     -------
     content : of ``analysis.json``: ``structures`` and ``references``, lists of
-        :func:`analyse_structure` with ``label`` and, with references, ``distances``
+        :func:`analyse_structure` with ``label`` and, with references, ``distances``; ``cutoffs``
+        and ``cutoffs_from``, the longest bonds and the rules that gave them
 
     Raises
     ------
     InputError
-        If there is no structure, or the folder holds something else.
+        If there is no structure, a cutoff is of a pair that is not there, or the folder holds
+        something else.
     """
     from tqdm import tqdm
 
@@ -137,7 +147,11 @@ def analyse(labelled: Labelled, out_dir: str | Path, reference: Labelled | None 
     if not labelled:
         raise InputError("analyse must have at least one structure, received none: name a file")
     check_folder(out_dir)
+    options = options or AnalysisOptions()
     everything = [*labelled, *(reference or ())]
+    cutoffs = choose_cutoffs({symbol for _, one in everything for symbol in one.symbols},
+                             options.cutoffs, reference=[one for _, one in reference or ()])
+    options = replace(options, cutoffs={name: one.length for name, one in cutoffs.items()})
     numbers = [{"label": label, **analyse_structure(structure, options)}
                for label, structure in tqdm(everything, disable=not progress, unit="structure")]
     structures, references = numbers[:len(labelled)], numbers[len(labelled):]
@@ -146,8 +160,7 @@ def analyse(labelled: Labelled, out_dir: str | Path, reference: Labelled | None 
     if len(references) > 1:
         references = [{**one, "distances": _distances(one, [o for o in references if o is not one])}
                       for one in references]
-    content = {"structures": structures, "references": references}
-    options = options or AnalysisOptions()
+    content = {"structures": structures, "references": references, **cutoff_record(cutoffs)}
     write_json(out_dir / "analysis.json", content)
     _write_csv(out_dir / "analysis.csv", structures, references)
     write_structures(out_dir / "structures.extxyz",
@@ -155,7 +168,7 @@ def analyse(labelled: Labelled, out_dir: str | Path, reference: Labelled | None 
     figures = analysis_figures(structures, references)
     for block in figures:
         save_figure(block.figure, out_dir / "figures" / f"{block.name}.png")
-    write_document(analysis_document(structures, references, labelled, figures, command),
+    write_document(analysis_document(structures, references, labelled, figures, command, cutoffs),
                    out_dir / "report.html")
     return content
 
@@ -179,8 +192,15 @@ def check_folder(out_dir: Path) -> None:
                          f"{out_dir} with {taken[0]} of something else: choose another --out")
 
 
+def _lengths(structure: Structure, options: AnalysisOptions) -> dict[tuple[str, str], float]:
+    """The options' longest bonds of pairs that the structure has."""
+    present = set(structure.symbols)
+    given = {name: x for name, x in options.cutoffs.items() if set(name.split("-")) <= present}
+    return bond_lengths(choose_cutoffs(present, given))
+
+
 def _with_coordination(structure: Structure, options: AnalysisOptions) -> Structure:
-    pairs = neighbour_pairs(structure, bond_cutoffs(structure.numbers, options.cutoffs))
+    pairs = bonds(structure, _lengths(structure, options))
     return structure.with_arrays(coordination=coordination(structure, pairs))
 
 
@@ -195,6 +215,11 @@ def _distances(one: Mapping[str, Any], references: Sequence[Mapping[str, Any]],
         curves = [other[name][key] for other in references if other[name] is not None]
         found[name] = None if one[name] is None or not curves else _relative(
             np.array(one[name][key], float), np.array(curves, float))
+    for pair, curve in one["partial_rdf"].items():
+        curves = [other["partial_rdf"][pair]["g"] for other in references
+                  if pair in other["partial_rdf"]]
+        found[f"rdf_{pair}"] = None if not curves else _relative(
+            np.array(curve["g"], float), np.array(curves, float))
     for name in ("coordination", "rings_per_atom"):
         found[name] = _relative(np.array(list(one[name].values())),
                                 np.array([list(other[name].values()) for other in references]))
@@ -230,5 +255,8 @@ def _flat(one: Mapping[str, Any], role: str) -> dict[str, Any]:
                "mean_coordination", "mean_angle", "energy_per_atom")
     return {"label": one["label"], "role": role, **{key: one[key] for key in scalars},
             **{f"coordination_{key}": x for key, x in one["coordination"].items()},
+            **{f"bonds_{pair}_{n}": x for pair, kinds in one["coordination_pairs"].items()
+               for n, x in kinds.items()},
+            **{f"like_bonds_{pair}": x for pair, x in one["like_bonds"].items()},
             **{f"rings_{key}_per_atom": x for key, x in one["rings_per_atom"].items()},
             **{f"distance_{key}": x for key, x in one.get("distances", {}).items()}}

@@ -3,13 +3,14 @@
 Everything that ASE reads comes in, every frame. Out go extended XYZ (with every column, energy and
 forces), CIF, POSCAR and LAMMPS data files. A LAMMPS data file holds the lattice in LAMMPS'
 restricted triangular form (see :mod:`diffxas.lammps_library`), positions rotated and wrapped with
-it, ``Masses`` and ``Atom Type Labels``; units are ``metal``, the atom style ``atomic``.
+it, ``Masses`` and ``Atom Type Labels``; units are ``metal``, the atom style ``atomic``, or
+``charge`` where charges are given.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ import numpy as np
 
 from diffxas.errors import InputError
 from diffxas.files import replacing
-from diffxas.lammps_library import lammps_box
+from diffxas.lammps_data import checked_type_order, lammps_atoms
 from diffxas.structure import Structure
 
 if TYPE_CHECKING:
@@ -114,7 +115,8 @@ def output_format(path: str | Path, format: str | None = None, n_structures: int
 
 
 def write_structures(path: str | Path, structures: Structure | Sequence[Structure],
-                     format: str | None = None, type_order: Sequence[str] | None = None) -> None:
+                     format: str | None = None, type_order: Sequence[str] | None = None,
+                     charges: Mapping[str, float] | None = None) -> None:
     """Write structures atomically, in the format of the suffix.
 
     Parameters
@@ -123,12 +125,13 @@ def write_structures(path: str | Path, structures: Structure | Sequence[Structur
     structures : one, or several for ``.extxyz`` and ``.cif``
     format : ``extxyz``, ``cif``, ``vasp`` or ``data``
     type_order : chemical symbols in the order of LAMMPS' atom types; alphabetical if None
+    charges : of the elements, e, for a LAMMPS file of atom style ``charge``
 
     Raises
     ------
     InputError
-        If the format is unknown, cannot hold so many structures, ``type_order`` lacks an element,
-        or the folder cannot be written to.
+        If the format is unknown, cannot hold so many structures, ``type_order`` or ``charges``
+        lack an element, or the folder cannot be written to.
     """
     from ase.io import write
 
@@ -139,10 +142,10 @@ def write_structures(path: str | Path, structures: Structure | Sequence[Structur
     name = output_format(path, format, len(structures))
     options: dict[str, Any] = {}
     if name == "lammps-data":
-        symbols = _type_order(structures[0], type_order)
-        frames = [_lammps_atoms(structures[0])]
+        symbols = checked_type_order(structures[0].symbols, type_order)
+        frames = [lammps_atoms(structures[0], charges)]
         options = {"specorder": symbols, "masses": True, "atom_type_labels": True,
-                   "units": "metal", "atom_style": "atomic"}
+                   "units": "metal", "atom_style": "atomic" if charges is None else "charge"}
     elif name == "vasp":
         frames = [structure.to_atoms() for structure in structures]
     elif name == "cif":
@@ -210,25 +213,3 @@ def _writable(structure: Structure) -> Structure:
 def _bare(structure: Structure) -> Atoms:
     """Atoms and cell alone: what a CIF holds."""
     return structure.with_positions(structure.positions).to_atoms()
-
-
-def _type_order(structure: Structure, type_order: Sequence[str] | None) -> list[str]:
-    present = sorted(set(structure.symbols))
-    order = list(type_order) if type_order is not None else present
-    missing = [symbol for symbol in present if symbol not in order]
-    if missing or len(set(order)) != len(order):
-        raise InputError(f"the order of types must name each of {', '.join(present)} once, "
-                         f"received {' '.join(order)}: correct --type-order")
-    return order
-
-
-def _lammps_atoms(structure: Structure) -> Atoms:
-    """The same crystal in LAMMPS' frame, for ASE's writer, whose own rotation is then none."""
-    from ase import Atoms
-
-    if not structure.pbc.all():
-        raise InputError("a structure in a LAMMPS data file must be periodic along all three cell "
-                         f"vectors, received pbc {structure.pbc.tolist()}: set pbc=\"T T T\"")
-    box = lammps_box(structure.cell)
-    return Atoms(numbers=structure.numbers, positions=box.wrap(structure.positions),
-                 cell=box.matrix, pbc=True)

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from diffxas import plots
+from diffxas.cutoffs import Cutoffs, bond_lengths, cutoff_text
 from diffxas.report.document import Cell, Document, FigureBlock, Section, Table, View
+from diffxas.report.generated import pair_tables
 from diffxas.structure import Structure
 
 Numbers = Mapping[str, Any]
@@ -45,15 +47,32 @@ def analysis_figures(structures: Sequence[Numbers], references: Sequence[Numbers
         figure = plots.plot_curves({"": found}, x_label, y_label, _reference(known),
                                    baseline=1.0 if key != "angles" else None)
         figures.append(FigureBlock(key, title, caption, figure))
+    return figures + _partial_figures(structures, references)
+
+
+def _partial_figures(structures: Sequence[Numbers], references: Sequence[Numbers],
+                     ) -> list[FigureBlock]:
+    """g(r) of each pair of elements, where there are several."""
+    figures = []
+    for pair in dict.fromkeys(pair for one in structures for pair in one["partial_rdf"]):
+        found, known = ({one["label"]: _curve(one["partial_rdf"], pair, "r", "g")
+                         for one in group if pair in one["partial_rdf"]}
+                        for group in (structures, references))
+        figure = plots.plot_curves({"": found}, "distance (Å)", f"g(r), {pair}", _reference(known),
+                                   baseline=1.0)
+        figures.append(FigureBlock(
+            f"rdf_{pair}", f"Partial radial distribution function, {pair}",
+            "Every periodic image counts.", figure))
     return figures
 
 
 def analysis_document(structures: Sequence[Numbers], references: Sequence[Numbers],
                       labelled: Sequence[tuple[str, Structure]], figures: Sequence[FigureBlock],
-                      command: str) -> Document:
+                      command: str, cutoffs: Cutoffs | None = None) -> Document:
     """The page: a table, the structures, the figures."""
     everything = [*structures, *references]
     tables = [_table(everything, len(references))]
+    tables += pair_tables([one["label"] for one in everything], everything)
     if references:
         tables.append(_distance_table(everything))
     n = len(structures)
@@ -62,6 +81,8 @@ def analysis_document(structures: Sequence[Numbers], references: Sequence[Number
         lead=(f"{len(references)} reference structure{'s' if len(references) > 1 else ''} for "
               f"comparison, black in the figures.",) if references else (),
         command=command,
+        facts=(("longest bonds", cutoff_text(cutoffs)),) if cutoffs else (),
+        cutoffs=bond_lengths(cutoffs or {}),
         sections=(Section("Numbers", tables=tuple(tables)),
                   Section("Figures", figures=tuple(figures))),
         views=tuple(View(label, "as given", structure) for label, structure in labelled))
@@ -123,8 +144,10 @@ def _table(everything: Sequence[Numbers], n_references: int) -> Table:
 def _distance_table(everything: Sequence[Numbers]) -> Table:
     names = {"rdf": "g(r)", "structure_factor": "S(Q)", "angles": "angles",
              "coordination": "coordination", "rings_per_atom": "rings"}
+    names |= {key: f"g(r), {key.removeprefix('rdf_')}" for one in everything
+              for key in one.get("distances", {}) if key.startswith("rdf_")}
     rows: tuple[tuple[Cell, ...], ...] = tuple(
-        (one["label"], *(one["distances"][key] for key in names))
+        (one["label"], *(one["distances"].get(key) for key in names))
         for one in everything if "distances" in one)
     return Table("Distance to the references", ("structure", *names.values()), rows,
                  "Integral of the absolute difference to the mean of the references, over the "
