@@ -1,4 +1,4 @@
-"""The commands that need no trained model: ``inspect``, ``relax``, ``analyse``, ``train prior``.
+"""The commands that need no trained model, from ``inspect`` to ``quench`` and ``train prior``.
 
 :mod:`samplers.commands` collects them. Each imports what it needs when it runs.
 """
@@ -25,7 +25,7 @@ from diffxas.command_line import (
     training_options,
     window_option,
 )
-from diffxas.errors import RunError
+from diffxas.errors import InputError, RunError
 
 if TYPE_CHECKING:
     from diffxas.relaxation import Relaxation
@@ -121,6 +121,72 @@ def analyse(command: str, structures: tuple[Path, ...], out: Path,
           shares(one["coordination"]), f"{one['minimum_distance']:.3f}"]
          for group in ("structures", "references") for one in found[group]]))
     click.echo(f"report: {out / 'report.html'}")
+
+
+@click.command(short_help="Melt and quench amorphous networks.")
+@click.option("--density", "densities", metavar="RHO|A:B", multiple=True, required=True,
+              help="Mass density, g/cm3, or a range over which the cells are spread evenly; may be "
+                   "repeated, the cells are then dealt in turn.")
+@click.option("--atoms", type=int, metavar="N",
+              help="Atoms in each cell, a cube.  [default: 216, unless the composition counts]")
+@click.option("--composition", default="C", show_default=True, metavar="FORMULA|COUNTS",
+              help="What the cell is made of: SiO2, or Si:72,O:144.")
+@click.option("--potential", metavar="NAME",
+              help="Potential energy: rebo, lcbop, airebo-m, snap (near DFT, slow), "
+                   "tersoff[:FILE], vashishta[:FILE], FILE.lmp or matgl:FOLDER.  [default: rebo "
+                   "for C and H, vashishta for Si and O, tersoff for Si and C]")
+@click.option("--rate", type=float, metavar="K_PER_PS",
+              help="Cooling, K/ps.  [default: 1000 for C and H, otherwise 100]")
+@click.option("--cells", type=int, default=4, show_default=True, metavar="N",
+              help="How many networks in all.")
+@click.option("--seed", type=int, default=0, show_default=True, metavar="N",
+              help="One seed gives the same networks, whatever the number of workers.")
+@out_option("Folder of networks.extxyz, report.html, summary.json, quench.csv and cells/; an "
+            "unfinished run of the same command there resumes.")
+@click.option("--melt", type=float, metavar="K",
+              help="Temperature of the melt.  [default: 8000 for C and H, 6000 for Si and C, "
+                   "otherwise 4000]")
+@click.option("--melt-ps", type=float, metavar="PS",
+              help="How long it is molten.  [default: 3 for C and H, otherwise 10]")
+@click.option("--timestep", "timestep_fs", type=float, metavar="FS",
+              help="Of the dynamics.  [default: 0.5 for C, 0.25 with H, otherwise 1]")
+@click.option("--anneal", type=float, metavar="K",
+              help="Hold at this temperature after cooling, and cool again.  [default: none]")
+@click.option("--anneal-ps", type=float, metavar="PS", help="How long.  [default: 10]")
+@click.option("--snapshot-300K", "snapshot_ps", type=float, metavar="PS",
+              help="Also write networks_300K.extxyz, after so long at 300 K: what priors are "
+                   "trained on.  [default: none]")
+@click.option("--workers", type=int, default=1, show_default=True, metavar="N",
+              help="Processes, one thread each.")
+@click.pass_obj
+def quench(command: str, densities: tuple[str, ...], atoms: int | None, composition: str,
+           potential: str | None, cells: int, seed: int, out: Path, workers: int,
+           **changes: float | None) -> None:
+    """Make amorphous networks by melting and quenching, then relax them.
+
+    Atoms on a random start are molten, cooled to 300 K and relaxed in a cell of fixed density.
+    Empirical potentials make far too little sp3 carbon at high density; see experiments/potentials.
+    """
+    from diffxas.quench import QuenchOptions, quench_to
+    from diffxas.quench_report import corpus_table, protocol_text
+
+    if changes["anneal_ps"] is not None and changes["anneal"] is None:
+        raise InputError(f"--anneal-ps must go with --anneal, received {changes['anneal_ps']:g} "
+                         f"alone: add --anneal 1500, or leave it out")
+    atoms = 216 if atoms is None and ":" not in composition else atoms
+    options = QuenchOptions(
+        densities=densities, atoms=atoms, composition=composition, potential=potential,
+        cells=cells, seed=seed, workers=workers,
+        changes={key: value for key, value in changes.items() if value is not None})
+    corpus = quench_to(out, options, command=command)
+    click.echo(corpus_table(corpus))
+    click.echo(f"{corpus.plan.label}: {protocol_text(corpus)}")
+    if corpus.rows:
+        click.echo(f"report: {out / 'report.html'}")
+    if corpus.failures:
+        raise RunError(f"{len(corpus.failures)} of {len(corpus.plan.jobs)} cells failed, the "
+                       f"others are in {out}: use a smaller --timestep, another --potential or a "
+                       f"lower --density; the same command tries them again")
 
 
 @click.command("prior", short_help="Train a prior on structures.")

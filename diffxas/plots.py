@@ -246,6 +246,26 @@ def plot_bars(groups: Mapping[str, Sequence[Mapping[str, float]]], x_label: str,
     return figure
 
 
+def plot_points(x: np.ndarray, series: Mapping[str, np.ndarray], x_label: str, y_label: str,
+                colours: Mapping[str, str] | None = None) -> Figure:
+    """Points of several quantities against one, such as shares of atoms against density.
+
+    Parameters
+    ----------
+    x : (n_points,)
+    series : name to (n_points,)
+    colours : of the series, by name
+    """
+    figure, axes = _figure(5.4, 3.6)
+    for number, (name, y) in enumerate(series.items()):
+        axes[0, 0].plot(x, y, ls="", marker="o", ms=4, label=name or None,
+                        color=(colours or {}).get(name, sample_colour(number)))
+    axes[0, 0].set_xlabel(x_label)
+    axes[0, 0].set_ylabel(y_label)
+    _legend(axes[0, 0])
+    return figure
+
+
 def plot_density_preference(density: np.ndarray, residuals: Sequence[np.ndarray],
                             unguided: np.ndarray | None = None, unit: str = "residual") -> Figure:
     """Residual against density: which density the spectrum prefers.

@@ -22,6 +22,7 @@ From Python any ASE calculator serves as well.
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -223,6 +224,17 @@ def potential_files(spec: str) -> list[Path]:
         return []
     words = dict.fromkeys(path.read_text(encoding="utf-8", errors="replace").split())
     return [path, *(path.parent / word for word in words if (path.parent / word).is_file())]
+
+
+def potential_hash(spec: str) -> str | None:
+    """SHA-256 over the user's files that ``spec`` names; None where it names none."""
+    files = potential_files(spec)
+    if not files:
+        return None
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def potential_energy(structure: Structure, spec: PotentialSpec = "rebo",

@@ -22,6 +22,9 @@ WORDS = {
     "inspect": ["--out", "--columns", "--edge"],
     "relax": ["--out", "--potential", "--cell-too"],
     "analyse": ["--out", "--reference"],
+    "quench": ["--density", "--atoms", "--composition", "--potential", "--rate", "--cells",
+               "--seed", "--out", "--melt", "--melt-ps", "--timestep", "--anneal", "--anneal-ps",
+               "--snapshot-300K", "--workers"],
     "models": [],
 }
 

@@ -1,0 +1,378 @@
+"""A corpus of amorphous networks: many cells of :mod:`diffxas.melt_quench`, kept as they finish.
+
+Cells are independent; each has its own seed, drawn from the run's seed and the cell's number, so
+that the number of workers changes nothing. A finished cell lies in ``cells/NNNN.extxyz`` (the
+relaxed network, then the 300 K snapshot if there is one). A cell that fails is listed with its
+reason, the others go on; the same command takes up what is missing.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import diffxas
+from diffxas.composition import composition_formula, parse_composition
+from diffxas.default_potential import default_potential
+from diffxas.errors import InputError, RunError
+from diffxas.melt_quench import Protocol, check_density, default_protocol, quench
+from diffxas.potentials import PotentialSpec, check_potential, potential_hash
+from diffxas.run_folder import RunFolder
+from diffxas.structure import Structure
+from diffxas.structure_files import read_structures, write_structures
+
+CELLS, NETWORKS, SNAPSHOTS = "cells", "networks.extxyz", "networks_300K.extxyz"
+REWRITE_SECONDS = 20.0
+"""The collected files are written anew at most so often while cells finish, and at the end."""
+SHOW_SECONDS = 1.0
+MOST_CELLS = 100_000
+MOST_ATOMS = 1_000_000
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class QuenchOptions:
+    """What to make.
+
+    Attributes
+    ----------
+    densities : g/cm3, each a number or a range ``A:B``; ``cells`` are dealt to them in turn, and
+        those of a range lie evenly from A to B
+    atoms : in each cell; None where ``composition`` counts them
+    composition : a formula or counts, see :mod:`diffxas.composition`
+    potential : a name, an ASE calculator, or None for the elements' default
+    cells : how many in all
+    seed : one seed gives the same networks on one machine
+    workers : processes, one thread each
+    changes : fields of the default :class:`~diffxas.melt_quench.Protocol` to replace
+    """
+
+    densities: tuple[str, ...]
+    atoms: int | None = None
+    composition: str = "C"
+    potential: PotentialSpec | None = None
+    cells: int = 4
+    seed: int = 0
+    workers: int = 1
+    changes: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One cell to make; ``path`` is where it will lie."""
+
+    number: int
+    name: str
+    counts: dict[str, int]
+    density: float
+    potential: PotentialSpec
+    protocol: Protocol
+    seed: int
+    path: Path
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A checked request."""
+
+    counts: dict[str, int]
+    potential: PotentialSpec
+    label: str
+    protocol: Protocol
+    jobs: tuple[Job, ...]
+    identity: dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """What a run has made.
+
+    Attributes
+    ----------
+    networks : relaxed, in the order of their numbers
+    snapshots : at 300 K, or none
+    failures : reason of each cell that failed, by name
+    rows : one for each network, see :func:`cell_row`
+    """
+
+    plan: Plan
+    networks: list[Structure]
+    snapshots: list[Structure]
+    failures: dict[str, str]
+    rows: list[dict[str, Any]]
+
+    @property
+    def per_core_hour(self) -> float:
+        """Networks that one core makes in an hour of its time; NaN without networks."""
+        spent = sum(float(row["cpu_seconds"]) for row in self.rows)
+        return 3600 * len(self.rows) / spent if spent else float("nan")
+
+
+def quench_to(out: str | Path, options: QuenchOptions, command: str = "", progress: bool = True,
+              ) -> Corpus:
+    """Make a corpus in a folder, or what an earlier run of the same options left undone.
+
+    Writes ``cells/``, ``networks.extxyz``, ``networks_300K.extxyz`` (if asked for),
+    ``quench.csv``, ``report.html``, ``figures/`` and, last, ``summary.json``.
+
+    Raises
+    ------
+    InputError
+        If an option is out of range, the potential unusable, or the folder of another run.
+    RunError
+        If LAMMPS cannot be loaded, or a worker process died.
+    """
+    from diffxas.quench_report import write_outputs
+
+    out = Path(out)
+    plan = plan_quench(out, options)
+    folder = RunFolder(out, plan.identity)
+    folder.begin(command=command, versions=versions())
+    failures = _make(plan, out, options.workers, progress)
+    corpus = _collect(plan, out, failures)
+    write_outputs(corpus, out, command)
+    return corpus
+
+
+def plan_quench(out: Path, options: QuenchOptions) -> Plan:
+    """Check a request, and that the potential runs.
+
+    Raises
+    ------
+    InputError
+        As :func:`quench_to`.
+    LammpsMissing
+        If the potential needs LAMMPS and it cannot be loaded.
+    """
+    counts = parse_composition(options.composition, options.atoms)
+    _check_numbers(options, sum(counts.values()))
+    densities = spread_densities(options.densities, options.cells)
+    for density in densities:
+        check_density(counts, density)
+    given = asdict(default_protocol(counts)) | dict(options.changes)
+    protocol = Protocol(**given)
+    spec = default_potential(counts) if options.potential is None else options.potential
+    label = check_potential(spec, counts).label
+    if not isinstance(spec, str) and options.workers > 1:
+        raise InputError(f"an ASE calculator must go with one worker, received "
+                         f"{options.workers}: give the name of a potential, or workers 1")
+    used = label if isinstance(spec, str) else spec
+    formula = composition_formula(counts)
+    identity = {"command": "quench", "composition": counts, "densities": densities,
+                "potential": label, **asdict(protocol), "seed": options.seed,
+                "cells": options.cells}
+    if isinstance(spec, str) and (found := potential_hash(label)) is not None:
+        identity["potential_hash"] = found
+    jobs = tuple(
+        Job(number, f"{formula}_{density:.2f}_s{options.seed}_{number:04d}", counts, density, used,
+            protocol, cell_seed(options.seed, number), out / CELLS / f"{number:04d}.extxyz")
+        for number, density in enumerate(densities))
+    return Plan(counts, used, label, protocol, jobs, identity)
+
+
+def cell_seed(seed: int, number: int) -> int:
+    """The seed of a cell: of the run's seed and the cell's number alone."""
+    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+
+
+def spread_densities(texts: Sequence[str], cells: int) -> list[float]:
+    """The density of each cell, g/cm3.
+
+    Cells are dealt to the entries in turn (5 cells over 2 entries: 3 and 2); those of a range
+    ``A:B`` lie evenly from A to B, one alone in the middle.
+
+    Raises
+    ------
+    InputError
+        If an entry is no positive number or range, or there are fewer cells than entries.
+    """
+    if not 1 <= cells <= MOST_CELLS:
+        raise InputError(f"--cells must be 1 to {MOST_CELLS}, received {cells}: 4 is the default")
+    if not texts:
+        raise InputError("--density must be given, received none: such as --density 2.0 or "
+                         "--density 1.2:3.6")
+    if cells < len(texts):
+        raise InputError(f"--cells must be at least the number of densities, {len(texts)}, "
+                         f"received {cells}: it is the number of cells in all")
+    per_entry = []
+    for entry, text in enumerate(texts):
+        low, high = _range(text)
+        n = len(range(entry, cells, len(texts)))
+        per_entry.append(np.linspace(low, high, n) if n > 1 else np.array([(low + high) / 2]))
+    return [float(round(per_entry[k % len(texts)][k // len(texts)], 6)) for k in range(cells)]
+
+
+def versions() -> dict[str, str]:
+    """Of what computes."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"diffxas": diffxas.__version__}
+    for package in ("lammps", "ase"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "absent"
+    return found
+
+
+def _range(text: str) -> tuple[float, float]:
+    low, _, high = text.partition(":")
+    try:
+        pair = float(low), float(high or low)
+    except ValueError:
+        pair = (np.nan, np.nan)
+    if not (0 < pair[0] <= pair[1] < np.inf) or text.endswith(":"):
+        raise InputError(f"--density must be a number above 0 or a rising range A:B in g/cm3, "
+                         f"received {text!r}: write it as --density 2.0 or --density 1.2:3.6")
+    return pair
+
+
+def _check_numbers(options: QuenchOptions, atoms: int) -> None:
+    if atoms > MOST_ATOMS:
+        raise InputError(f"--atoms must be at most {MOST_ATOMS}, received {atoms}: 216 is usual")
+    if options.seed < 0:
+        raise InputError(f"--seed must be 0 or more, received {options.seed}: 0 is the default")
+    if not 1 <= options.workers <= 4096:
+        raise InputError(f"--workers must be 1 or more processes, received {options.workers}: "
+                         f"this machine has {os.cpu_count()} cores")
+
+
+def _make(plan: Plan, out: Path, workers: int, progress: bool) -> dict[str, str]:
+    """Make the cells that are not there; the reasons of those that failed, by name."""
+    from tqdm import tqdm
+
+    missing = [job for job in plan.jobs if not job.path.is_file()]
+    failures: dict[str, str] = {}
+    written = time.monotonic()
+    with tqdm(total=len(plan.jobs), initial=len(plan.jobs) - len(missing), desc="quenching",
+              unit="cell", disable=not progress) as bar:
+        for job, reason in _outcomes(missing, workers, bar):
+            bar.update()
+            if reason:
+                failures[job.name] = reason
+                bar.write(f"{job.name} failed: {reason}")
+            if time.monotonic() - written > REWRITE_SECONDS:
+                _write_networks(out, *_finished(plan))
+                written = time.monotonic()
+    return failures
+
+
+def _outcomes(jobs: Sequence[Job], workers: int, bar: Any) -> Iterator[tuple[Job, str]]:
+    """Jobs as they end, with the reason of those that failed."""
+    if min(workers, len(jobs)) <= 1:
+        for job in jobs:
+            yield job, make_cell(job, _told(job, bar))
+        return
+    with _single_threaded(), ProcessPoolExecutor(
+            min(workers, len(jobs)), multiprocessing.get_context("spawn"), _ignore_interrupt,
+    ) as pool:
+        waiting = {pool.submit(make_cell, job): job for job in jobs}
+        try:
+            for future in as_completed(waiting):
+                yield waiting[future], future.result()
+        except BrokenProcessPool as error:
+            raise RunError("a worker process was killed, perhaps for want of memory: the finished "
+                           "cells stay, run the same command with fewer --workers") from error
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in multiprocessing.active_children():
+                child.terminate()
+            raise
+
+
+def make_cell(job: Job, progress: Callable[[str, float], None] | None = None) -> str:
+    """Make one cell and keep it; the reason if it failed."""
+    try:
+        made = quench(job.counts, job.density, job.potential, job.protocol, job.seed, progress)
+    except RunError as error:
+        return " ".join(str(error).split())
+    label = job.potential if isinstance(job.potential, str) else type(job.potential).__name__
+    info = {"name": job.name, "density": job.density, "potential": label, **job.protocol.info,
+            "cell_seed": job.seed, **{f"{k}_version": v for k, v in versions().items()}}
+    frames = [made.network.with_info(
+        **info, pressure_GPa=made.pressure_gpa, relaxation=made.message or "converged",
+        seconds=round(made.seconds, 3), cpu_seconds=round(made.cpu_seconds, 3))]
+    if made.snapshot is not None:
+        frames.append(made.snapshot.with_info(**info, temperature_K=300.0))
+    write_structures(job.path, frames)
+    return ""
+
+
+def _told(job: Job, bar: Any) -> Callable[[str, float], None]:
+    """Shows how far the cell is that this process is at."""
+    total = sum(stage.ps for stage in job.protocol.stages())
+    done, shown = 0.0, 0.0
+
+    def tell(stage: str, ps: float) -> None:
+        nonlocal done, shown
+        done += ps
+        if time.monotonic() - shown > SHOW_SECONDS:
+            bar.set_postfix_str(f"{job.name}: {stage}, {done:.1f} of {total:.1f} ps")
+            shown = time.monotonic()
+
+    return tell
+
+
+def _ignore_interrupt() -> None:
+    """The parent ends its workers; they need not speak for themselves."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@contextmanager
+def _single_threaded() -> Iterator[None]:
+    """Workers started within have one thread each."""
+    before = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _finished(plan: Plan) -> tuple[list[Structure], list[Structure]]:
+    """Networks and snapshots that are there, in the order of their numbers."""
+    found = [read_structures(job.path) for job in plan.jobs if job.path.is_file()]
+    return [frames[0] for frames in found], [frame for frames in found for frame in frames[1:]]
+
+
+def _write_networks(out: Path, networks: Sequence[Structure],
+                    snapshots: Sequence[Structure]) -> None:
+    for name, structures in ((NETWORKS, networks), (SNAPSHOTS, snapshots)):
+        if structures:
+            write_structures(out / name, structures)
+
+
+def _collect(plan: Plan, out: Path, failures: dict[str, str]) -> Corpus:
+    networks, snapshots = _finished(plan)
+    _write_networks(out, networks, snapshots)
+    return Corpus(plan, networks, snapshots, failures, [cell_row(one) for one in networks])
+
+
+def cell_row(network: Structure) -> dict[str, Any]:
+    """Numbers of one network for tables: energies in eV/atom, shares of atoms by their bonds."""
+    from diffxas.analysis import minimum_distance
+    from diffxas.neighbourhood import bonds
+    from diffxas.networks import bonding
+
+    info = network.info
+    return {"name": info["name"], "density": network.density, "atoms": len(network),
+            "energy_per_atom": float(info["energy"]) / len(network),
+            "pressure_GPa": info["pressure_GPa"], "shortest": minimum_distance(network),
+            "seconds": info["seconds"], "cpu_seconds": info["cpu_seconds"],
+            "relaxation": info["relaxation"], "cell_seed": info["cell_seed"],
+            **{f"share {key}": share for key, share in bonding(network, bonds(network)).items()}}
