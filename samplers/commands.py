@@ -24,7 +24,7 @@ from diffxas.command_line import (
     text_table,
     window_option,
 )
-from diffxas.commands import analyse, inspect, relax, train_prior
+from diffxas.commands import analyse, inspect, quench, relax, train_prior
 from diffxas.composition import composition_elements
 from diffxas.errors import InputError
 from diffxas.spectrum import parse_edge
@@ -277,5 +277,6 @@ def _left_out(config: Mapping[str, Any]) -> str:
 
 train.add_command(train_prior)
 train.add_command(train_surrogate)
-for _command in (generate, predict, compare, inspect, relax, analyse, train, evaluate, models):
+for _command in (generate, predict, compare, inspect, relax, analyse, quench, train, evaluate,
+                 models):
     main.add_command(_command)
