@@ -23,10 +23,13 @@ from typing import Any
 import numpy as np
 
 import diffxas
+from diffxas.analysis import coordination_fractions, coordination_pairs, minimum_distance
 from diffxas.composition import composition_formula, parse_composition
+from diffxas.cutoffs import Cutoffs, bond_lengths, choose_cutoffs
 from diffxas.default_potential import default_potential
 from diffxas.errors import InputError, RunError
 from diffxas.melt_quench import Protocol, check_density, default_protocol, quench
+from diffxas.neighbourhood import bonds
 from diffxas.potentials import PotentialSpec, check_potential, potential_hash
 from diffxas.run_folder import RunFolder
 from diffxas.structure import Structure
@@ -38,6 +41,8 @@ REWRITE_SECONDS = 20.0
 SHOW_SECONDS = 1.0
 MOST_CELLS = 100_000
 MOST_ATOMS = 1_000_000
+MOST_REFERENCES = 24
+"""Networks whose g(r) says where bonds end."""
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -104,6 +109,7 @@ class Corpus:
     snapshots : at 300 K, or none
     failures : reason of each cell that failed, by name
     rows : one for each network, see :func:`cell_row`
+    cutoffs : longest bonds, by which atoms were counted
     """
 
     plan: Plan
@@ -111,6 +117,7 @@ class Corpus:
     snapshots: list[Structure]
     failures: dict[str, str]
     rows: list[dict[str, Any]]
+    cutoffs: Cutoffs
 
     @property
     def per_core_hour(self) -> float:
@@ -360,19 +367,32 @@ def _write_networks(out: Path, networks: Sequence[Structure],
 def _collect(plan: Plan, out: Path, failures: dict[str, str]) -> Corpus:
     networks, snapshots = _finished(plan)
     _write_networks(out, networks, snapshots)
-    return Corpus(plan, networks, snapshots, failures, [cell_row(one) for one in networks])
+    cutoffs = choose_cutoffs(plan.counts, reference=evenly(networks, MOST_REFERENCES))
+    rows = [cell_row(one, cutoffs) for one in networks]
+    return Corpus(plan, networks, snapshots, failures, rows, cutoffs)
 
 
-def cell_row(network: Structure) -> dict[str, Any]:
-    """Numbers of one network for tables: energies in eV/atom, shares of atoms by their bonds."""
-    from diffxas.analysis import minimum_distance
-    from diffxas.neighbourhood import bonds
-    from diffxas.networks import bonding
+def evenly(structures: Sequence[Structure], most: int) -> list[Structure]:
+    """At most so many structures, spread evenly over all."""
+    n = len(structures)
+    chosen = np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int))
+    return [structures[k] for k in chosen]
 
+
+def cell_row(network: Structure, cutoffs: Cutoffs) -> dict[str, Any]:
+    """Numbers of one network for tables: energies in eV/atom, shares of atoms by their bonds.
+
+    Shares are keyed ``share 4``, or for several elements ``share Si-O 4``; 6 stands for six or
+    more.
+    """
+    pairs = bonds(network, bond_lengths(cutoffs))
+    found = {"": coordination_fractions(network, pairs)} if len(set(network.symbols)) == 1 else {
+        f"{pair} ": share for pair, share in coordination_pairs(network, pairs).items()}
+    shares = {f"share {pair}{n}": sum(x for key, x in share.items() if min(int(key), 6) == n)
+              for pair, share in found.items() for n in range(7)}
     info = network.info
     return {"name": info["name"], "density": network.density, "atoms": len(network),
             "energy_per_atom": float(info["energy"]) / len(network),
             "pressure_GPa": info["pressure_GPa"], "shortest": minimum_distance(network),
             "seconds": info["seconds"], "cpu_seconds": info["cpu_seconds"],
-            "relaxation": info["relaxation"], "cell_seed": info["cell_seed"],
-            **{f"share {key}": share for key, share in bonding(network, bonds(network)).items()}}
+            "relaxation": info["relaxation"], "cell_seed": info["cell_seed"], **shares}

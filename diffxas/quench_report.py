@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from diffxas.analyse import analyse_structure
+from diffxas.analyse import AnalysisOptions, analyse_structure
 from diffxas.command_line import text_table
 from diffxas.composition import composition_formula
+from diffxas.cutoffs import cutoff_record, cutoff_text
 from diffxas.files import replacing, write_json
 from diffxas.plots import COORDINATION_COLOURS, plot_points, save_figure
 from diffxas.report.analysed import analysis_figures
@@ -50,7 +51,7 @@ def summary(corpus: Corpus, command: str = "") -> dict[str, Any]:
         "composition": composition_formula(plan.counts), "atoms": sum(plan.counts.values()),
         "potential": plan.label, "protocol": asdict(plan.protocol),
         "asked": len(plan.jobs), "networks": len(corpus.rows), "failed": corpus.failures,
-        "networks_per_core_hour": corpus.per_core_hour,
+        "networks_per_core_hour": corpus.per_core_hour, **cutoff_record(corpus.cutoffs),
         "mean": {key: float(np.mean([row[key] for row in corpus.rows]))
                  for key in (*numbers, *shares)} if corpus.rows else {},
         "cells": list(corpus.rows),
@@ -68,6 +69,7 @@ def corpus_table(corpus: Corpus) -> str:
             for row in corpus.rows]
     lines = [text_table(header, rows)] if rows else []
     if rows:
+        lines.append(f"bonds up to {cutoff_text(corpus.cutoffs)}")
         lines.append(f"{len(rows)} networks, {corpus.per_core_hour:.3g} networks per core-hour")
     lines += [f"failed: {name}: {reason}" for name, reason in corpus.failures.items()]
     return "\n".join(lines)
@@ -120,10 +122,11 @@ def density_figures(rows: Sequence[Row]) -> list[FigureBlock]:
 
 
 def _curve_figures(corpus: Corpus) -> list[FigureBlock]:
-    n = len(corpus.networks)
-    chosen = np.unique(np.linspace(0, n - 1, min(n, MOST_ANALYSED)).round().astype(int))
-    numbers = [{"label": str(corpus.networks[k].info["name"]),
-                **analyse_structure(corpus.networks[k])} for k in chosen]
+    from diffxas.quench import evenly
+
+    options = AnalysisOptions(cutoffs={name: one.length for name, one in corpus.cutoffs.items()})
+    numbers = [{"label": str(one.info["name"]), **analyse_structure(one, options)}
+               for one in evenly(corpus.networks, MOST_ANALYSED)]
     return analysis_figures(numbers, [])
 
 
@@ -143,6 +146,7 @@ def _document(corpus: Corpus, figures: Sequence[FigureBlock], command: str) -> D
         lead=(f"{plan.label}: {protocol_text(corpus)}.",), command=command,
         facts=(("potential", plan.label), ("atoms", str(sum(plan.counts.values()))),
                ("networks", f"{len(rows)} of {len(plan.jobs)}"),
+               ("bonds up to", cutoff_text(corpus.cutoffs)),
                ("networks per core-hour", f"{corpus.per_core_hour:.3g}")),
         warnings=tuple(f"{name} failed: {reason}" for name, reason in corpus.failures.items()),
         sections=(Section("Networks", tables=(table,)),
