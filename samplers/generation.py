@@ -184,9 +184,9 @@ def run_in(spectrum: Spectrum | None, out: Path, options: GenerateOptions, comma
     setup = set_up(spectrum, options)
     folder = RunFolder(out, setup.identity)
     if folder.finished:
-        added = write_further_formats(out, options.formats)
+        added = write_further_formats(out, options)
         if progress:
-            todo = f"{len(added)} structure files added" if added else "nothing to do"
+            todo = f"{len(added)} structure files written" if added else "nothing to do"
             print(f"{out} holds this run, finished: {todo}. See {out / 'report.html'}")
         return _finished_answers(out), 0
     folder.begin(command=command)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from diffxas.analysis import (
+    bonding,
     coordination,
-    coordination_fractions,
     coordination_shares,
     minimum_distance,
 )
@@ -37,6 +37,7 @@ class Seen:
     fit : to the target, or None without one
     curve : (n_points,), after the observation model, target units; None without a target
     residual : rms over the window, target units
+    bonding : coordination, by pairs of elements too (:func:`diffxas.analysis.bonding`)
     """
 
     structure: Structure
@@ -45,6 +46,7 @@ class Seen:
     fit: Fit | None
     curve: np.ndarray | None
     residual: float | None
+    bonding: Mapping[str, Any]
 
     @property
     def mean(self) -> np.ndarray | None:
@@ -54,9 +56,11 @@ class Seen:
 
 def look_at(setup: Setup, structure: Structure) -> Seen:
     """Predict, fit and label a structure."""
-    labelled = structure.with_arrays(coordination=coordination(structure))
+    pairs = setup.bonds(structure)
+    found = bonding(structure, pairs)
+    labelled = structure.with_arrays(coordination=coordination(structure, pairs))
     if setup.surrogate is None:
-        return Seen(labelled, None, np.empty(0, dtype=np.int64), None, None, None)
+        return Seen(labelled, None, np.empty(0, dtype=np.int64), None, None, None, found)
     sites = setup.surrogate.predict_sites(structure)
     absorbers = setup.surrogate.absorbers(structure)
     pi_star = np.zeros(len(structure))
@@ -64,10 +68,10 @@ def look_at(setup: Setup, structure: Structure) -> Seen:
         pi_star[absorbers] = pi_star_per_atom(sites, setup.surrogate.energy)
     labelled = labelled.with_arrays(pi_star=pi_star)
     if setup.target is None:
-        return Seen(labelled, sites, absorbers, None, None, None)
+        return Seen(labelled, sites, absorbers, None, None, None, found)
     fit = setup.target.observation.fit(sites.mean(0))
     return Seen(labelled, sites, absorbers, fit, setup.target.curve(fit),
-                setup.target.residual(fit))
+                setup.target.residual(fit), found)
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,9 +103,9 @@ class Row:
         return {
             "number": self.sample.number, "seed": setup.options.seed,
             "density": self.offered.structure.density, "answer": self.answer,
-            "coordination": coordination_fractions(self.offered.structure),
-            "coordination_sampled": coordination_fractions(self.sampled.structure),
-            "coordination_relaxed": coordination_fractions(relaxed.structure) if relaxed else None,
+            **self.offered.bonding,
+            "coordination_sampled": self.sampled.bonding["coordination"],
+            "coordination_relaxed": relaxed.bonding["coordination"] if relaxed else None,
             "minimum_distance": minimum_distance(self.offered.structure),
             "residual_sampled": self.sampled.residual,
             "residual_relaxed": relaxed.residual if relaxed else None,
@@ -135,7 +139,7 @@ def shares_of(setup: Setup, seen: Seen) -> dict[str, np.ndarray]:
     """The shares of 2-, 3-, 4-coordinated and other absorbers in the achieved spectrum."""
     if seen.sites is None:
         return {}
-    counts = coordination(seen.structure)[seen.absorbers]
+    counts = seen.structure.arrays["coordination"][seen.absorbers]
     shares = coordination_shares(seen.sites, counts)
     if setup.target is None or seen.fit is None:
         return shares

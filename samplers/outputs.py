@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from diffxas.analysis import coordination_fractions
+from diffxas.cutoffs import cutoff_record
 from diffxas.files import replacing, write_json
 from diffxas.structure import Structure
 from diffxas.structure_files import read_structures, write_structures
 from samplers.judged import Row, Seen, best_of, judge, look_at
 from samplers.report_content import report_content
-from samplers.setup import Sample, Setup
+from samplers.setup import GenerateOptions, Sample, Setup
 from surrogates.pi_star import pi_star_if_covered
 
 if TYPE_CHECKING:
@@ -93,24 +93,28 @@ def write_structure_files(setup: Setup, out: Path, rows: Sequence[Row]) -> None:
             for row in rows if row.relaxed is not None]
     for name, structures in groups.items():
         write_structures(out / f"{name}.extxyz", structures)
-    write_further_formats(out, setup.options.formats)
+    write_further_formats(out, setup.options)
 
 
-def write_further_formats(out: Path, formats: Sequence[str]) -> list[Path]:
+def write_further_formats(out: Path, options: GenerateOptions) -> list[Path]:
     """One file a structure in each format, beside ``structures`` and ``relaxed.extxyz``.
+
+    LAMMPS files with charges or types in a given order replace those that are there.
 
     Returns
     -------
-    the files that were not there before
+    the files that were written
     """
+    formats, typed = options.formats, bool(options.type_order or options.charges)
     written = []
     for source in (out / "structures.extxyz", out / "relaxed.extxyz"):
         structures = read_structures(source) if formats and source.is_file() else []
         for number, structure in enumerate(structures):
             for suffix in formats:
                 path = out / f"{source.stem}_{number}.{suffix}"
-                if not path.exists():
-                    write_structures(path, [structure])
+                if not path.exists() or (typed and suffix == "data"):
+                    write_structures(path, [structure], type_order=options.type_order,
+                                     charges=options.charges)
                     written.append(path)
     return written
 
@@ -157,7 +161,8 @@ def write_samples(setup: Setup, out: Path, rows: Sequence[Row]) -> None:
     ranked = sorted(rows, key=lambda row: (row.offered.residual is None, row.offered.residual or 0))
     lines = [_flat(row.numbers(setup)) for row in ranked]
     with replacing(out / "samples.csv") as temporary, temporary.open("w", newline="") as handle:
-        writer = csv.DictWriter(handle, list(lines[0]))
+        header = dict.fromkeys(key for line in lines for key in line)
+        writer = csv.DictWriter(handle, list(header), restval=0)
         writer.writeheader()
         writer.writerows(lines)
 
@@ -166,7 +171,7 @@ def _flat(numbers: Mapping[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in numbers.items():
         if isinstance(value, Mapping):
-            flat |= {f"{key}_{k}": v for k, v in value.items()}
+            flat |= {f"{key}_{k}": v for k, v in _flat(value).items()}
         elif value is not None or not key.startswith("coordination"):
             flat[key] = value
     return flat
@@ -200,7 +205,7 @@ def summary(setup: Setup, rows: Sequence[Row], free: Sequence[Seen],
     return {
         "samples": [row.numbers(setup) for row in rows],
         "unguided": [{"residual": seen.residual,
-                      "coordination": coordination_fractions(seen.structure)} for seen in free],
+                      **seen.bonding} for seen in free],
         "target_kind": target.kind if target else None,
         "target_reason": target.reason if target else None,
         "window": list(target.window) if target else None,
@@ -210,6 +215,7 @@ def summary(setup: Setup, rows: Sequence[Row], free: Sequence[Seen],
         "out_of_reach": not _reached(setup, rows),
         "guided": setup.guided, "kind": setup.kind,
         "composition": dict(setup.box.composition), "spectra": setup.no_spectra or "predicted",
+        **cutoff_record(setup.cutoffs),
         "sigma_on": calibration.sigma_on if calibration else None,
         "pi_star": pi_star,
         "versions": dict(content.versions), "weights": setup.weights, "command": command,

@@ -58,7 +58,7 @@ def report_content(setup: Setup, rows: Sequence[Row], unguided: Sequence[Sample]
         guided_below=calibration.sigma_on if calibration else None,
         potential=str(setup.relaxation.potential) if setup.relaxation else "",
         facts=_facts(setup, best), warnings=tuple(warnings), versions=versions(),
-        weights=setup.weights,
+        weights=setup.weights, cutoffs=setup.cutoffs,
     )
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from diffxas.composition import composition_elements
+from diffxas.cutoffs import Cutoffs, bond_lengths, choose_cutoffs
 from diffxas.errors import InputError
+from diffxas.neighbourhood import Pairs, bonds
 from diffxas.spectrum import Spectrum, parse_edge
 from diffxas.structure import Structure
 from samplers.geometry import Box, resolve_box
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
     from surrogates.base import Surrogate
 
 
+UNIMPORTANT = ("device", "formats", "type_order", "charges")
+"""Options that change no structure and no number."""
+
+
 @dataclass(frozen=True)
 class GenerateOptions:
     """What a run is of; see ``diffxas generate --help``."""
@@ -31,6 +37,7 @@ class GenerateOptions:
     atoms: int | None = None
     cell: tuple[float, float, float] | None = None
     composition: str | None = None
+    cutoffs: Mapping[str, float] = field(default_factory=dict)
     samples: int = 4
     seed: int = 0
     steps: int = 64
@@ -43,6 +50,8 @@ class GenerateOptions:
     window: tuple[float, float] | None = None
     target_kind: str = "auto"
     formats: tuple[str, ...] = ()
+    type_order: tuple[str, ...] | None = None
+    charges: Mapping[str, float] | None = None
     device: str = "cpu"
     prior: str = "a-C"
     surrogate: str = "a-C"
@@ -76,6 +85,11 @@ class Setup:
     warnings: tuple[str, ...]
     identity: dict[str, Any]
     weights: dict[str, str]
+    cutoffs: Cutoffs
+
+    def bonds(self, structure: Structure) -> Pairs:
+        """Bonded pairs of a structure, by the run's cutoffs."""
+        return bonds(structure, bond_lengths(self.cutoffs))
 
     @property
     def guided(self) -> bool:
@@ -121,11 +135,13 @@ def set_up(spectrum: Spectrum | None, options: GenerateOptions) -> Setup:
     if not low <= box.density <= high:
         warnings += (f"The density {box.density:.2f} g/cm3 lies outside the {low:.2f} to "
                      f"{high:.2f} that the prior was trained on.",)
+    cutoffs = choose_cutoffs(elements, options.cutoffs, record.get("cutoffs"))
+    warnings += _lammps_data(options, system.symbols)
     weights = {"prior": weights_hash(prior_folder)}
     if surrogate is not None:
         weights["surrogate"] = weights_hash(find_model(options.surrogate, SHIPPED))
     potential = _potential(options, elements)
-    kept = {k: v for k, v in asdict(options).items() if k not in ("device", "formats")}
+    kept = {k: v for k, v in asdict(options).items() if k not in UNIMPORTANT}
     identity = {**kept, "cell": None if options.cell is None else list(options.cell),
                 "composition": ",".join(f"{k}:{n}" for k, n in box.composition.items()),
                 "potential": potential or options.potential,
@@ -135,7 +151,7 @@ def set_up(spectrum: Spectrum | None, options: GenerateOptions) -> Setup:
                 **({} if potential is None else _potential_hash(potential))}
     prior.to(options.device)
     return Setup(options, box, system, prior, surrogate, no_spectra, target, schedule, temperature,
-                 kind, relaxation, warnings, identity, weights)
+                 kind, relaxation, warnings, identity, weights, cutoffs)
 
 
 def _composition(options: GenerateOptions, known: Sequence[str]) -> str:
@@ -152,6 +168,21 @@ def _composition(options: GenerateOptions, known: Sequence[str]) -> str:
                          f"{', '.join(known)}, received {', '.join(unknown)} in "
                          f"{options.composition}: choose another --composition or --prior")
     return options.composition
+
+
+def _lammps_data(options: GenerateOptions, symbols: Sequence[str]) -> tuple[str, ...]:
+    """Check what LAMMPS files are to say; a note if their charges do not cancel."""
+    from diffxas.lammps_data import charge_note, check_charges, checked_type_order
+
+    for name, value in (("type-order", options.type_order), ("charges", options.charges)):
+        if value is not None and "data" not in options.formats:
+            raise InputError(f"--{name} must go with LAMMPS files, received it without them: add "
+                             f"--format data, or leave it out")
+    checked_type_order(symbols, options.type_order)
+    if options.charges is not None:
+        check_charges(symbols, options.charges)
+    note = charge_note(symbols, options.charges)
+    return (note,) if note else ()
 
 
 def _system(box: Box) -> Structure:

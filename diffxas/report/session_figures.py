@@ -105,7 +105,8 @@ def _rdf(content: ReportContent) -> FigureBlock:
 
 def _partial_rdfs(content: ReportContent) -> list[FigureBlock]:
     """One figure for each pair of elements, where there are several."""
-    if len(set(content.samples[0].sampled.symbols)) < 2:
+    first = content.samples[0].sampled
+    if len(set(first.symbols)) < 2 or not first.pbc.all():
         return []
     curves = {state: {name: partial_rdf(structure) for name, structure in structures.items()}
               for state, structures in _states(content).items()}
