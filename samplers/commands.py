@@ -17,6 +17,8 @@ import diffxas
 from diffxas.command_line import (
     PATH,
     DiffxasGroup,
+    cutoff_option,
+    lammps_options,
     out_option,
     potential_options,
     read_target,
@@ -75,6 +77,24 @@ def train() -> None:
 @click.option("--composition", metavar="FORMULA|COUNTS",
               help="What the cell is made of: SiO2, or Si:72,O:144.  [default: the element of a "
                    "prior of one]")
+@click.option("--start", type=PATH, metavar="FILE",
+              help="Structure to begin from: its cell, and its atoms noised to --start-noise, or "
+                   "those that --fix keeps.")
+@click.option("--start-noise", type=float, metavar="SIGMA",
+              help="Noise that --start is entered with, angstrom: 0.3 keeps most bonds, 0.8 few.")
+@click.option("--fix", metavar="SELECTION",
+              help="Atoms of --start that stay to the last digit: 0-63,70 (numbers from 0), "
+                   "element:C, below:z=8 or above:z=8. With --density or --atoms, new atoms are "
+                   "generated around them and the file's others go; without, the others go on from "
+                   "--start-noise.")
+@click.option("--forbid", multiple=True, metavar="REGION",
+              help="Where no new atom may be, angstrom: sphere:X,Y,Z,R, box:X0,Y0,Z0,X1,Y1,Z1, "
+                   "below:z=V or above:z=V; repeatable. Density counts the volume left open.")
+@click.option("--pbc", metavar="TTT|TTF|...",
+              help="Which cell vectors are periodic; TTF is a slab.  [default: those of --start, "
+                   "or all]")
+@click.option("--vacuum", type=float, metavar="L",
+              help="Vacuum added above the cell where it is not periodic, angstrom.")
 @click.option("--samples", type=int, default=4, show_default=True, metavar="N",
               help="How many structures.")
 @click.option("--seed", type=int, default=0, show_default=True, metavar="N",
@@ -96,6 +116,8 @@ def train() -> None:
 @potential_options
 @click.option("--format", "formats", default="", metavar=",".join(FORMATS),
               help="Further structure files, a comma list.  [default: extended XYZ alone]")
+@lammps_options
+@cutoff_option
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True,
               help="Where the networks run.")
 @click.option("--prior", default=DEFAULT_PRIOR, show_default=True, metavar="NAME|PATH",
@@ -163,7 +185,7 @@ def check_request(target: Path | None, options: Mapping[str, Any]) -> None:
         if options[name] < lowest:
             raise InputError(f"--{name} must be {lowest} or more, received {options[name]}: "
                              f"{usual} is the default")
-    if density is None and cell is None:
+    if density is None and cell is None and options["start"] is None:
         raise InputError("--density or --cell must be given, received neither: of density, atoms "
                          "and cell any two suffice, such as --density 2.0 --atoms 216")
     restraint = options["relax_restraint"]

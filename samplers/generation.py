@@ -67,7 +67,7 @@ def _bar(setup: Setup, progress: bool) -> Iterator[Callable[[int, str], None]]:
     from tqdm import tqdm
 
     count = setup.options.samples + (UNGUIDED if setup.target is not None else 0)
-    with tqdm(total=count * setup.schedule.steps, unit="call", disable=not progress) as bar:
+    with tqdm(total=count * setup.schedule.calls, unit="call", disable=not progress) as bar:
         def advance(calls: int, what: str) -> None:
             bar.set_description(what)
             bar.update(calls)
@@ -96,13 +96,13 @@ def _sample(setup: Setup, folder: RunFolder, number: int, calibration: Calibrati
             record = _relaxed(setup, record)
         folder.save(name, record)
     else:
-        advance(setup.schedule.steps, label)
+        advance(setup.schedule.calls, label)
     sampled = setup.system.with_positions(record.arrays["positions"])
     relaxed = None
     if "relaxed" in record.arrays:
         relaxed = Structure(
             record.arrays["relaxed"], setup.system.numbers, record.arrays["relaxed_cell"],
-            info={"energy": record.values["relaxation"]["energy"]},
+            setup.system.pbc, info={"energy": record.values["relaxation"]["energy"]},
             arrays={"forces": record.arrays["forces"]})
     trace = record.arrays["trace"] if guided else np.empty((0, 2))
     return Sample(number, sampled, relaxed, trace, record.values.get("relaxation", {}),
@@ -116,7 +116,6 @@ def _draw(setup: Setup, number: int, calibration: Calibration | None,
 
     from samplers.guidance import GuidedDenoiser, SpectrumGuide
     from samplers.sampling import sample
-    from samplers.start import start_positions
     from samplers.tempered import TemperedDenoiser
 
     begun = time.monotonic()
@@ -127,9 +126,10 @@ def _draw(setup: Setup, number: int, calibration: Calibration | None,
         denoiser = GuidedDenoiser(denoiser, guide, calibration.sigma_on)
     # Outermost, so that prior and likelihood are sampled at one temperature.
     denoiser = TemperedDenoiser(denoiser, setup.temperature)
+    if setup.arrangement is not None:
+        denoiser = setup.arrangement.confined(denoiser)
     seed = setup.options.seed
-    x = torch.tensor(start_positions(setup.box.n_atoms, setup.box.cell, setup.schedule.sigma_max,
-                                     seed, number, list(setup.box.composition.values())))
+    x = torch.tensor(_start(setup, number))
     with torch.no_grad():
         x = sample(denoiser, x, setup.schedule, seed, number, lambda _: advance())
     positions = x.numpy()
@@ -139,9 +139,21 @@ def _draw(setup: Setup, number: int, calibration: Calibration | None,
     trace = np.array(guide.trace if guide else []).reshape(-1, 2)
     if setup.target is not None:
         trace[:, 1] *= setup.target.unit_step
-    placed = setup.system.with_positions(positions).wrapped().positions
+    placed = (setup.system.with_positions(positions).wrapped().positions
+              if setup.arrangement is None else setup.arrangement.placed(positions))
     return Record({"positions": placed, "trace": trace},
                   {"seconds_sampling": time.monotonic() - begun})
+
+
+def _start(setup: Setup, number: int) -> np.ndarray:
+    """Where sample ``number`` begins, (n_atoms, 3), angstrom."""
+    from samplers.start import start_positions
+
+    level, seed = setup.schedule.levels()[0], setup.options.seed
+    if setup.arrangement is not None:
+        return setup.arrangement.start(level, seed, number)
+    return start_positions(setup.box.n_atoms, setup.box.cell, setup.schedule.sigma_max, seed,
+                           number, list(setup.box.composition.values()))
 
 
 def _relaxed(setup: Setup, record: Record) -> Record:
@@ -190,6 +202,8 @@ def run_in(spectrum: Spectrum | None, out: Path, options: GenerateOptions, comma
             print(f"{out} holds this run, finished: {todo}. See {out / 'report.html'}")
         return _finished_answers(out), 0
     folder.begin(command=command)
+    for key, fact in (setup.arrangement.facts() if setup.arrangement else {}).items():
+        print(f"{key}: {fact}")
     for warning in setup.warnings:
         print(f"Warning: {warning}")
     samples, unguided, calibration = produce(setup, folder, progress)

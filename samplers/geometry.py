@@ -55,8 +55,8 @@ def resolve_box(composition: str, density: float | None, atoms: int | None,
         three disagree by more than 1 %.
     """
     unit = formula_unit(composition)
-    element, size, mass = composition_formula(unit), sum(unit.values()), _mass(unit)
-    limit = DENSEST.get(element, min(DENSEST_OF_ALL, MOST_ATOMS_PER_VOLUME * mass))
+    element, size, mass = composition_formula(unit), sum(unit.values()), mean_mass(unit)
+    limit = densest(unit)
     counted = ":" in composition
     if atoms is not None or counted:
         atoms = sum(parse_composition(composition, atoms).values())
@@ -96,7 +96,13 @@ def resolve_box(composition: str, density: float | None, atoms: int | None,
     return Box(np.diag(edges), n_atoms, actual, parse_composition(composition, n_atoms))
 
 
-def _mass(unit: Mapping[str, int]) -> float:
+def densest(unit: Mapping[str, int]) -> float:
+    """Density (g/cm3) of a composition beyond which a request is a slip."""
+    return DENSEST.get(composition_formula(unit),
+                       min(DENSEST_OF_ALL, MOST_ATOMS_PER_VOLUME * mean_mass(unit)))
+
+
+def mean_mass(unit: Mapping[str, int]) -> float:
     """Mean mass of an atom in g/cm3 angstrom^3."""
     from ase.data import atomic_masses, atomic_numbers
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from diffxas.analysis import (
+    COORDINATION_KEYS,
     bonding,
     coordination,
     coordination_shares,
@@ -59,6 +60,9 @@ def look_at(setup: Setup, structure: Structure) -> Seen:
     pairs = setup.bonds(structure)
     found = bonding(structure, pairs)
     labelled = structure.with_arrays(coordination=coordination(structure, pairs))
+    if setup.arrangement is not None and len(setup.arrangement.fixed):
+        fixed = np.isin(np.arange(len(structure)), setup.arrangement.fixed)
+        labelled = labelled.with_arrays(fixed=fixed.astype(np.int64))
     if setup.surrogate is None:
         return Seen(labelled, None, np.empty(0, dtype=np.int64), None, None, None, found)
     sites = setup.surrogate.predict_sites(structure)
@@ -106,6 +110,7 @@ class Row:
             **self.offered.bonding,
             "coordination_sampled": self.sampled.bonding["coordination"],
             "coordination_relaxed": relaxed.bonding["coordination"] if relaxed else None,
+            **self._around(setup),
             "minimum_distance": minimum_distance(self.offered.structure),
             "residual_sampled": self.sampled.residual,
             "residual_relaxed": relaxed.residual if relaxed else None,
@@ -118,6 +123,19 @@ class Row:
             "seconds_relaxing": relaxation.get("seconds"),
             "nuisance": dict(self.offered.fit.theta) if self.offered.fit else {},
         }
+
+
+    def _around(self, setup: Setup) -> dict[str, Any]:
+        """Coordination of the atoms that are not fixed, and how many are in forbidden regions."""
+        arrangement = setup.arrangement
+        if arrangement is None:
+            return {}
+        bonds = self.offered.structure.arrays["coordination"][arrangement.others]
+        shares = np.bincount(np.minimum(bonds, 6), minlength=7) / len(bonds)
+        inside, depth = arrangement.intruders(self.offered.structure.positions)
+        return {"coordination_not_fixed": {key: float(share) for key, share in zip(
+                    COORDINATION_KEYS, shares, strict=True)},
+                "in_forbidden": inside, "depth_in_forbidden": depth}
 
 
 def best_of(rows: Sequence[Row]) -> Row | None:

@@ -13,7 +13,7 @@ Along periodic directions every image of a region and of a fixed atom counts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -114,6 +114,7 @@ class OpenSpace:
 
 def open_space(cell: np.ndarray, pbc: np.ndarray, regions: Sequence[Region] = (),
                fixed: np.ndarray | None = None, reach: np.ndarray | None = None,
+               faces: Mapping[int, tuple[float, float]] | None = None,
                n_points: int = POINTS) -> OpenSpace:
     """What is left of a cell.
 
@@ -124,6 +125,8 @@ def open_space(cell: np.ndarray, pbc: np.ndarray, regions: Sequence[Region] = ()
     regions : forbidden
     fixed : (n_fixed, 3), angstrom, atoms that are there already
     reach : (n_fixed,), angstrom, nearest that the centre of a new atom comes to each of them
+    faces : heights (angstrom) of the two walls across vectors that are not periodic, by the
+        number of the vector; those of the cell where left out
     n_points : of the sequence
 
     Raises
@@ -140,21 +143,30 @@ def open_space(cell: np.ndarray, pbc: np.ndarray, regions: Sequence[Region] = ()
             edges = " x ".join(f"{edge:.2f}" for edge in np.linalg.norm(cell, axis=1))
             raise InputError(f"a forbidden region must lie in the cell ({edges} angstrom), "
                              f"received {given}, which holds none of it: correct --forbid")
+    placed += tuple(walls(cell, int(axis), (faces or {}).get(int(axis)))
+                    for axis in np.flatnonzero(~pbc))
     closed = _forbidden(positions, cell, pbc, placed)
     if fixed is not None and reach is not None and len(fixed):
         closed |= _near(positions, cell, pbc, fixed, reach)
     whole = float(abs(np.linalg.det(cell)))
     blocks = [1 - block.mean() for block in np.array_split(closed, BLOCKS)]
     error = whole * float(np.std(blocks, ddof=1)) / BLOCKS**0.5
-    walls = tuple(_walls(cell, int(axis)) for axis in np.flatnonzero(~pbc))
-    return OpenSpace(cell, pbc, (*placed, *walls), points[~closed],
-                     whole * float(1 - closed.mean()), error)
+    return OpenSpace(cell, pbc, placed, points[~closed], whole * float(1 - closed.mean()), error)
 
 
-def _walls(cell: np.ndarray, axis: int) -> Walls:
+def open_share(cell: np.ndarray, pbc: np.ndarray, regions: Sequence[Region],
+               n_points: int = POINTS // 4) -> float:
+    """The share of a cell that regions leave open; those outside of it take nothing."""
+    placed = tuple(region.within(cell, pbc) for region in regions)
+    return 1 - float(_forbidden(even_points(n_points) @ cell, cell, pbc, placed).mean())
+
+
+def walls(cell: np.ndarray, axis: int, heights: tuple[float, float] | None = None) -> Walls:
+    """Walls across a vector of the cell, at its faces or at the heights (angstrom) given."""
     normal = np.linalg.inv(cell)[:, axis]
     normal = normal / np.linalg.norm(normal)
-    return Walls(normal, float(cell[axis] @ normal))
+    low, high = (0.0, float(cell[axis] @ normal)) if heights is None else heights
+    return Walls(normal, low, high)
 
 
 def _wrapped(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import numpy as np
 
 from diffxas.cutoffs import cutoff_record
 from diffxas.files import replacing, write_json
+from diffxas.relaxation import enclosed
 from diffxas.structure import Structure
 from diffxas.structure_files import read_structures, write_structures
 from samplers.judged import Row, Seen, best_of, judge, look_at
@@ -75,6 +77,13 @@ def _warnings(setup: Setup, rows: Sequence[Row], reached: bool) -> list[str]:
             found.append(f"{name}: relaxation raised the residual from {row.sampled.residual:.4g} "
                          f"to {row.relaxed.residual:.4g}; the structure as sampled is the answer. "
                          f"--relax-restraint holds atoms closer to it.")
+    if setup.arrangement is not None:
+        for row in rows:
+            inside, depth = setup.arrangement.intruders(row.offered.structure.positions)
+            if inside:
+                found.append(f"Sample {row.sample.number}: relaxation left {inside} of "
+                             f"{len(setup.arrangement.others)} atoms in forbidden regions, at most "
+                             f"{depth:.2f} angstrom deep; as sampled there are none.")
     fits = [row.offered.fit for row in rows if row.offered.fit is not None]
     notes = dict.fromkeys(note for fit in fits for note in fit.notes)
     found += [f"{note} (in {sum(note in fit.notes for fit in fits)} of {len(fits)} samples)"
@@ -113,8 +122,9 @@ def write_further_formats(out: Path, options: GenerateOptions) -> list[Path]:
             for suffix in formats:
                 path = out / f"{source.stem}_{number}.{suffix}"
                 if not path.exists() or (typed and suffix == "data"):
-                    write_structures(path, [structure], type_order=options.type_order,
-                                     charges=options.charges)
+                    # LAMMPS data have no flags: a slab goes with vacuum around it.
+                    write_structures(path, [enclosed(structure) if suffix == "data" else structure],
+                                     type_order=options.type_order, charges=options.charges)
                     written.append(path)
     return written
 
@@ -214,7 +224,9 @@ def summary(setup: Setup, rows: Sequence[Row], free: Sequence[Seen],
         "best": best.sample.number if best else None,
         "out_of_reach": not _reached(setup, rows),
         "guided": setup.guided, "kind": setup.kind,
-        "composition": dict(setup.box.composition), "spectra": setup.no_spectra or "predicted",
+        "composition": dict(Counter(setup.system.symbols)),
+        "spectra": setup.no_spectra or "predicted",
+        "arrangement": setup.arrangement.numbers() if setup.arrangement else None,
         **cutoff_record(setup.cutoffs),
         "sigma_on": calibration.sigma_on if calibration else None,
         "pi_star": pi_star,

@@ -131,24 +131,26 @@ class HalfSpace(Region):
 
 @dataclass(frozen=True, eq=False)
 class Walls(Region):
-    """All beyond the two faces of a cell along one vector that is not periodic.
+    """All beyond two faces of a cell, across one vector that is not periodic.
 
-    ``normal`` (3,) is the unit vector across the faces, ``height`` their distance, angstrom.
+    ``normal`` (3,) is the unit vector across the faces, ``low`` and ``high`` their heights along
+    it, angstrom.
     """
 
     normal: np.ndarray
-    height: float
+    low: float
+    high: float
 
     def inside(self, points: np.ndarray) -> np.ndarray:
         """See :class:`Region`."""
         along = points @ self.normal
-        return np.asarray((along < 0) | (along > self.height))
+        return np.asarray((along < self.low) | (along > self.high))
 
     def outward(self, points: np.ndarray) -> np.ndarray:
         """See :class:`Region`."""
         along = points @ self.normal
-        return np.asarray((np.clip(along, MARGIN, self.height - MARGIN) - along)[:, None]
-                          * self.normal)
+        inner = np.clip(along, self.low + MARGIN, self.high - MARGIN)
+        return np.asarray((inner - along)[:, None] * self.normal)
 
 
 def parse_region(text: str) -> Region:

@@ -41,9 +41,10 @@ def report_content(setup: Setup, rows: Sequence[Row], unguided: Sequence[Sample]
         panels[f"sample {best.sample.number}, {best.answer}"] = shares_of(setup, best.offered)
     if free:
         panels["unguided 0"] = shares_of(setup, free[0])
+    where = "" if setup.arrangement is None else " over the open volume"
     guided = ", guided by a spectrum" if setup.guided else ", unguided"
     return ReportContent(
-        title=f"{setup.system.formula} at {setup.box.density:.2f} g/cm3{guided}",
+        title=f"{setup.system.formula} at {setup.box.density:.2f} g/cm3{where}{guided}",
         samples=tuple(_sample(row) for row in rows), command=command,
         energy=energy, target=None if target is None else target.spectrum.mu,
         unit=_unit(setup),
@@ -104,7 +105,9 @@ def _nuisances(setup: Setup, rows: Sequence[Row]) -> tuple[NuisanceRow, ...]:
 
 def _facts(setup: Setup, best: Row) -> dict[str, str]:
     facts = {"prior label": setup.kind, "seed": str(setup.options.seed),
-             "denoiser calls a sample": str(setup.schedule.steps)}
+             "denoiser calls a sample": str(setup.schedule.calls)}
+    if setup.arrangement is not None:
+        facts |= setup.arrangement.facts()
     target = setup.target
     if setup.no_spectra:
         facts["spectra"] = setup.no_spectra

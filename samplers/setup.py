@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from diffxas.errors import InputError
 from diffxas.neighbourhood import Pairs, bonds
 from diffxas.spectrum import Spectrum, parse_edge
 from diffxas.structure import Structure
+from samplers.arrangement import Arrangement, Request, arrange, file_hash
 from samplers.geometry import Box, resolve_box
 
 if TYPE_CHECKING:
@@ -56,6 +58,12 @@ class GenerateOptions:
     prior: str = "a-C"
     surrogate: str = "a-C"
     kind: str | None = None
+    start: str | Path | None = None
+    start_noise: float | None = None
+    fix: str | None = None
+    pbc: str | None = None
+    vacuum: float | None = None
+    forbid: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.samples < 1:
@@ -68,12 +76,13 @@ class Setup:
     """A run's models and settings, all of them checked.
 
     ``surrogate`` is None where there is no target and the default one does not know the elements;
-    ``no_spectra`` then says so.
+    ``no_spectra`` then says so. ``arrangement`` is None where new atoms fill a periodic cell.
     """
 
     options: GenerateOptions
     box: Box
     system: Structure
+    arrangement: Arrangement | None
     prior: PriorNetwork
     surrogate: Surrogate | None
     no_spectra: str
@@ -118,19 +127,18 @@ def set_up(spectrum: Spectrum | None, options: GenerateOptions) -> Setup:
                          "or --no-guidance to sample the prior alone")
     prior_folder = find_prior(options.prior)
     prior = load_prior(prior_folder)
-    composition = _composition(options, prior.config.elements)
-    elements = composition_elements(composition)
+    arrangement, box, system = _atoms(options, prior)
+    elements = list(dict.fromkeys(system.symbols))
     surrogate, no_spectra = _surrogate(options, elements, needed=spectrum is not None)
-    box = resolve_box(composition, options.density, options.atoms, options.cell)
     record = read_config(prior_folder)
     temperature, noise_scale = tempering(record.get("sampling", []), box.density)
-    schedule = SamplingSchedule(steps=options.steps, noise_scale=noise_scale)
-    system = _system(box)
+    schedule = SamplingSchedule(steps=options.steps, noise_scale=noise_scale,
+                                begin=None if arrangement is None else arrangement.begin)
     target = None if spectrum is None or surrogate is None else Target.of(
         spectrum, surrogate, options.target_kind, options.window)
     kind = options.kind or default_kind(prior.config.kinds, options.guidance)
     prior.kind_index(kind)
-    relaxation, warnings = _relaxation(options, elements)
+    relaxation, warnings = _relaxation(options, elements, arrangement)
     low, high = record["density_range"]
     if not low <= box.density <= high:
         warnings += (f"The density {box.density:.2f} g/cm3 lies outside the {low:.2f} to "
@@ -145,13 +153,30 @@ def set_up(spectrum: Spectrum | None, options: GenerateOptions) -> Setup:
     identity = {**kept, "cell": None if options.cell is None else list(options.cell),
                 "composition": ",".join(f"{k}:{n}" for k, n in box.composition.items()),
                 "potential": potential or options.potential,
+                "start": None if options.start is None else file_hash(options.start),
                 "window": None if options.window is None else list(options.window),
                 "prior_hash": weights["prior"], "surrogate_hash": weights.get("surrogate"),
                 "target_hash": None if target is None else target.hash, "kind": kind or ANY,
                 **({} if potential is None else _potential_hash(potential))}
     prior.to(options.device)
-    return Setup(options, box, system, prior, surrogate, no_spectra, target, schedule, temperature,
-                 kind, relaxation, warnings, identity, weights, cutoffs)
+    return Setup(options, box, system, arrangement, prior, surrogate, no_spectra, target, schedule,
+                 temperature, kind, relaxation, warnings, identity, weights, cutoffs)
+
+
+def _atoms(options: GenerateOptions,
+           prior: PriorNetwork) -> tuple[Arrangement | None, Box, Structure]:
+    """What is there before sampling; without arrangement, a box and its atoms."""
+    from samplers.sampling import SamplingSchedule
+
+    request = Request(**{field.name: getattr(options, field.name) for field in fields(Request)})
+    asked = request.adds or options.composition is not None
+    composition = _composition(options, prior.config.elements) if asked else ""
+    if not request.special:
+        box = resolve_box(composition, options.density, options.atoms, options.cell)
+        return None, box, _system(box)
+    arrangement = arrange(request, composition, prior.config.elements,
+                          (SamplingSchedule.sigma_min, prior.config.sigma_max))
+    return arrangement, arrangement.box, arrangement.system
 
 
 def _composition(options: GenerateOptions, known: Sequence[str]) -> str:
@@ -172,15 +197,10 @@ def _composition(options: GenerateOptions, known: Sequence[str]) -> str:
 
 def _lammps_data(options: GenerateOptions, symbols: Sequence[str]) -> tuple[str, ...]:
     """Check what LAMMPS files are to say; a note if their charges do not cancel."""
-    from diffxas.lammps_data import charge_note, check_charges, checked_type_order
+    from diffxas.lammps_data import charge_note, check_lammps_options
 
-    for name, value in (("type-order", options.type_order), ("charges", options.charges)):
-        if value is not None and "data" not in options.formats:
-            raise InputError(f"--{name} must go with LAMMPS files, received it without them: add "
-                             f"--format data, or leave it out")
-    checked_type_order(symbols, options.type_order)
-    if options.charges is not None:
-        check_charges(symbols, options.charges)
+    check_lammps_options(symbols, options.type_order, options.charges, "data" in options.formats,
+                         "add --format data")
     note = charge_note(symbols, options.charges)
     return (note,) if note else ()
 
@@ -253,8 +273,8 @@ def _potential(options: GenerateOptions, elements: Sequence[str]) -> str | None:
     return (options.potential or default_potential(elements)) if options.relax else None
 
 
-def _relaxation(options: GenerateOptions,
-                elements: Sequence[str]) -> tuple[RelaxationOptions | None, tuple[str, ...]]:
+def _relaxation(options: GenerateOptions, elements: Sequence[str], arrangement: Arrangement | None,
+                ) -> tuple[RelaxationOptions | None, tuple[str, ...]]:
     """How to relax; without LAMMPS a warning takes its place."""
     from diffxas.lammps_library import LammpsMissing
     from diffxas.potentials import check_potential
@@ -263,7 +283,12 @@ def _relaxation(options: GenerateOptions,
     potential = _potential(options, elements)
     if potential is None:
         return None, ()
-    relaxation = RelaxationOptions(potential, options.cell_too, options.relax_restraint)
+    if options.cell_too and arrangement is not None:
+        raise InputError("the cell must stay as it is with --start, --fix, --forbid or --pbc, "
+                         "received --cell-too: leave it out")
+    fixed = () if arrangement is None else tuple(arrangement.fixed.tolist())
+    relaxation = RelaxationOptions(potential, options.cell_too, options.relax_restraint,
+                                   fixed=fixed)
     try:
         check_potential(potential, set(elements))
     except LammpsMissing as error:

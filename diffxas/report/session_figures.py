@@ -90,7 +90,9 @@ def _states(content: ReportContent) -> dict[str, dict[str, Structure]]:
     return {state: structures for state, structures in states.items() if structures}
 
 
-def _rdf(content: ReportContent) -> FigureBlock:
+def _rdf(content: ReportContent) -> FigureBlock | None:
+    if not all(s.sampled.pbc.all() for s in content.samples):
+        return None  # a slab has no density that it could be measured against
     panels: dict[str, Mapping[str, tuple[np.ndarray, np.ndarray]]] = {
         state: {name: rdf(structure) for name, structure in structures.items()}
         for state, structures in _states(content).items()}
