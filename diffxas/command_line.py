@@ -165,6 +165,53 @@ def potential_options(command: AnyCommand) -> AnyCommand:
     return potential(cell(restraint(command)))
 
 
+def cutoff_option(command: AnyCommand) -> AnyCommand:
+    """``--cutoff``, repeatable: a dictionary ``cutoffs`` of lengths by the name of the pair."""
+    return click.option(
+        "--cutoff", "cutoffs", multiple=True, metavar="PAIR=LENGTH", callback=_parse_cutoffs,
+        help="Longest bond of a pair of elements, angstrom, such as Si-O=2.2; repeatable.  "
+             "[default: C-C 1.85, else the first minimum of the reference's g(r), what the prior "
+             "records, or 1.3 times the covalent radii]")(command)
+
+
+def _parse_cutoffs(ctx: click.Context, parameter: click.Parameter,
+                   value: tuple[str, ...]) -> dict[str, float]:
+    if not value:
+        return {}
+    from diffxas.cutoffs import parse_cutoffs
+
+    return parse_cutoffs(value)
+
+
+def lammps_options(command: AnyCommand) -> AnyCommand:
+    """``--type-order`` and ``--charges`` of LAMMPS files, parsed; None where not given."""
+    order = click.option(
+        "--type-order", metavar="ELEMENT,...", callback=_parse_type_order,
+        help="Elements in the order of LAMMPS' atom types, such as Si,O.  [default: alphabetical]")
+    charges = click.option(
+        "--charges", metavar="ELEMENT=CHARGE,...", callback=_parse_charges,
+        help="Charges in LAMMPS files, e, such as Si=2.4,O=-1.2; the atom style is then charge.")
+    return order(charges(command))
+
+
+def _parse_type_order(ctx: click.Context, parameter: click.Parameter,
+                      value: str | None) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    from diffxas.lammps_data import parse_type_order
+
+    return parse_type_order(value)
+
+
+def _parse_charges(ctx: click.Context, parameter: click.Parameter,
+                   value: str | None) -> dict[str, float] | None:
+    if value is None:
+        return None
+    from diffxas.lammps_data import parse_charges
+
+    return parse_charges(value)
+
+
 def read_target(path: Path, columns: str | None, edge: str | None) -> Spectrum:
     """Read a target and print what was read; C:K only where neither file nor option names one.
 
@@ -222,6 +269,23 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     return "\n".join("  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True))
                      .rstrip() for row in (header, *rows))
+
+
+def pair_columns(found: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """A column for each two unlike elements: percentages by number of bonds, ``4:98 3:2``.
+
+    ``found`` as :func:`diffxas.analysis.bonding` gives it, an entry a row.
+    """
+    names = dict.fromkeys(name for one in found for name in one["coordination_pairs"])
+    unlike = [name for name in names if len(set(name.split("-"))) == 2]
+    return {f"{name} %": [_kinds(one["coordination_pairs"].get(name, {})) for one in found]
+            for name in unlike}
+
+
+def _kinds(fractions: Mapping[str, float]) -> str:
+    """The largest first; what rounds to nothing is left out."""
+    ranked = sorted(fractions.items(), key=lambda item: -item[1])
+    return " ".join(f"{n}:{100 * x:.0f}" for n, x in ranked if x >= 0.005) or "-"
 
 
 def shares(fractions: Mapping[str, float]) -> str:

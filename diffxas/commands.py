@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,8 +15,11 @@ from diffxas.command_line import (
     PATH,
     SpreadingCommand,
     check_output_file,
+    cutoff_option,
     existing,
+    lammps_options,
     out_option,
+    pair_columns,
     potential_options,
     read_target,
     shares,
@@ -28,6 +31,7 @@ from diffxas.command_line import (
 from diffxas.errors import InputError, RunError
 
 if TYPE_CHECKING:
+    from diffxas.cutoffs import Cutoffs
     from diffxas.relaxation import Relaxation
     from diffxas.structure import Structure
 
@@ -60,19 +64,26 @@ def inspect(target: Path, out: Path, edge: str | None, columns: str | None,
 @out_option("Relaxed structures, every frame in order: .extxyz (with energy and forces), .cif, "
             ".vasp or .data (LAMMPS).", "FILE")
 @potential_options
+@cutoff_option
+@lammps_options
 def relax(structures: tuple[Path, ...], out: Path, potential: str | None, cell_too: bool,
-          relax_restraint: float | None) -> None:
+          relax_restraint: float | None, cutoffs: dict[str, float],
+          type_order: tuple[str, ...] | None, charges: dict[str, float] | None) -> None:
     """Relax every frame of STRUCTURE files to the nearest minimum of a potential energy."""
     check_output_file(out, structures)
+    from diffxas.cutoffs import choose_cutoffs, cutoff_text
     from diffxas.default_potential import default_potential
     from diffxas.relaxation import RelaxationOptions, relax_file
     from diffxas.structure_files import labelled_structures
 
     given = labelled_structures(structures)
-    name = potential or default_potential({s for _, one in given for s in one.symbols})
+    elements = {symbol for _, one in given for symbol in one.symbols}
+    chosen = choose_cutoffs(elements, cutoffs)
+    name = potential or default_potential(elements)
     options = RelaxationOptions(potential=name, cell_too=cell_too, restraint=relax_restraint)
-    found = relax_file(structures, out, options)
-    click.echo(relaxation_table(given, found))
+    found = relax_file(structures, out, options, type_order=type_order, charges=charges)
+    click.echo(relaxation_table(given, found, chosen))
+    click.echo(f"longest bonds: {cutoff_text(chosen)}")
     click.echo(f"written: {out}")
     failed = [label for (label, _), one in zip(given, found, strict=True) if one.failed]
     if failed:
@@ -81,19 +92,31 @@ def relax(structures: tuple[Path, ...], out: Path, potential: str | None, cell_t
                        f"`diffxas analyse`, or choose another --potential")
 
 
-def relaxation_table(given: Labelled, found: Sequence[Relaxation]) -> str:
+def relaxation_table(given: Labelled, found: Sequence[Relaxation], cutoffs: Cutoffs) -> str:
     """A row a structure, before and after."""
-    from diffxas.analysis import coordination_fractions
+    from diffxas.analysis import bonding
+    from diffxas.cutoffs import bond_lengths
+    from diffxas.neighbourhood import bonds
 
+    lengths = bond_lengths(cutoffs)
+    before, after = ([bonding(one, bonds(one, lengths)) for one in group] for group in (
+        [structure for _, structure in given], [one.structure for one in found]))
     rows = [[label, f"{one.energy_before:.4f} -> {one.energy_after:.4f}",
              f"{one.pressure_before:.2f} -> {one.pressure_gpa:.2f}", f"{one.fmax:.3g}",
              f"{one.rms_displacement:.3f}",
-             f"{shares(coordination_fractions(structure))} -> "
-             f"{shares(coordination_fractions(one.structure))}",
+             f"{shares(was['coordination'])} -> {shares(now['coordination'])}",
+             *(f"{x} -> {y}" for x, y in zip(*pairs, strict=True)),
              f"{one.seconds:.1f}", one.message]
-            for (label, structure), one in zip(given, found, strict=True)]
+            for (label, _), one, was, now, *pairs in zip(
+                given, found, before, after, by_row(before), by_row(after), strict=True)]
     return text_table(["structure", "eV/atom", "GPa", "largest eV/A", "rms A",
-                       "2/3/4-fold %", "s", ""], rows)
+                       "2/3/4-fold %", *pair_columns(after), "s", ""], rows)
+
+
+def by_row(found: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """The entries of :func:`pair_columns`, a list for each row."""
+    columns = pair_columns(found)
+    return [[column[row] for column in columns.values()] for row in range(len(found))]
 
 
 @click.command(cls=SpreadingCommand, short_help="Coordination, g(r), rings, ... of structures.")
@@ -102,24 +125,31 @@ def relaxation_table(given: Labelled, found: Sequence[Relaxation]) -> str:
             "an earlier analysis there is replaced.")
 @click.option("--reference", type=PATH, multiple=True, metavar="STRUCTURE...",
               help="Structures to compare with: all files up to the next option.")
+@cutoff_option
 @click.pass_obj
 def analyse(command: str, structures: tuple[Path, ...], out: Path,
-            reference: tuple[Path, ...]) -> None:
+            reference: tuple[Path, ...], cutoffs: dict[str, float]) -> None:
     """Coordination, g(r), S(Q), bond angles and rings of every frame of STRUCTURE files."""
+    from diffxas.analyse import AnalysisOptions, check_folder
     from diffxas.analyse import analyse as write_analysis
-    from diffxas.analyse import check_folder
     from diffxas.structure_files import labelled_structures
 
     check_folder(out)
     labelled = labelled_structures(structures)
     references = labelled_structures(reference) if reference else None
-    found = write_analysis(labelled, out, references, command=command, progress=True)
+    found = write_analysis(labelled, out, references, AnalysisOptions(cutoffs=cutoffs),
+                           command=command, progress=True)
+    rows = [one for group in ("structures", "references") for one in found[group]]
+    pairs = pair_columns(rows)
     click.echo(text_table(
-        ["structure", "atoms", "g/cm3", "2/3/4-fold %", "shortest A"],
+        ["structure", "atoms", "g/cm3", "2/3/4-fold %", "shortest A", *pairs],
         [[one["label"], str(one["atoms"]),
           "-" if one["density"] is None else f"{one['density']:.3f}",
-          shares(one["coordination"]), f"{one['minimum_distance']:.3f}"]
-         for group in ("structures", "references") for one in found[group]]))
+          shares(one["coordination"]), f"{one['minimum_distance']:.3f}",
+          *(column[k] for column in pairs.values())] for k, one in enumerate(rows)]))
+    bonds = ", ".join(f"{name} {length:.2f} A ({found['cutoffs_from'][name]})"
+                      for name, length in found["cutoffs"].items())
+    click.echo(f"longest bonds: {bonds}")
     click.echo(f"report: {out / 'report.html'}")
 
 

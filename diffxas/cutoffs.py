@@ -131,7 +131,7 @@ def cutoff_record(cutoffs: Cutoffs) -> dict[str, dict[str, float | str]]:
 
 
 def cutoff_text(cutoffs: Cutoffs) -> str:
-    """For people: ``Si-O 2.2 A (given), ...``."""
+    """For people: ``Si-O 2.20 Å (given), ...``."""
     return ", ".join(f"{name} {one.length:.2f} Å ({one.source})" for name, one in cutoffs.items())
 
 

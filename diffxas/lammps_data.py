@@ -93,6 +93,29 @@ def check_charges(present: Collection[str], charges: Mapping[str, float]) -> Non
                          f"{','.join(f'{symbol}=CHARGE' for symbol in missing)} to --charges")
 
 
+def check_lammps_options(symbols: Sequence[str], type_order: Sequence[str] | None,
+                         charges: Mapping[str, float] | None, written: bool, remedy: str) -> None:
+    """Refuse what LAMMPS files cannot say, before long work.
+
+    Parameters
+    ----------
+    symbols : of the structures' atoms
+    written : whether a LAMMPS file is asked for at all; if not, ``remedy`` says how to
+
+    Raises
+    ------
+    InputError
+        If an option is given without such files, or leaves out an element.
+    """
+    for name, value in (("type-order", type_order), ("charges", charges)):
+        if value is not None and not written:
+            raise InputError(f"--{name} must go with LAMMPS data files, received it without them: "
+                             f"{remedy}, or leave it out")
+    checked_type_order(symbols, type_order)
+    if charges is not None:
+        check_charges(symbols, charges)
+
+
 def total_charge(symbols: Sequence[str], charges: Mapping[str, float]) -> float:
     """Of a whole cell, e; zero where rounding alone is left."""
     total = sum(charges[symbol] for symbol in symbols)

@@ -13,13 +13,14 @@ with at least VACUUM between the structure and its image; cell and flags come ba
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from diffxas.errors import InputError, RunError
+from diffxas.lammps_data import check_lammps_options
 from diffxas.lammps_library import LammpsMissing
 from diffxas.minimisers import Evaluation, Minimum
 from diffxas.potentials import Potential, PotentialSpec, check_potential, potential
@@ -198,8 +199,12 @@ def enclosed(structure: Structure, vacuum: float = VACUUM) -> Structure:
 
 def relax_file(paths: Sequence[str | Path], out: str | Path,
                options: RelaxationOptions | None = None, progress: bool = True,
-               ) -> list[Relaxation]:
+               type_order: Sequence[str] | None = None,
+               charges: Mapping[str, float] | None = None) -> list[Relaxation]:
     """Relax every frame of files and write them in order, energy and forces readable through ASE.
+
+    ``type_order`` and ``charges`` belong to LAMMPS files, see
+    :func:`diffxas.structure_files.write_structures`.
 
     Raises
     ------
@@ -209,10 +214,13 @@ def relax_file(paths: Sequence[str | Path], out: str | Path,
         If LAMMPS is needed and cannot be loaded.
     """
     labelled = labelled_structures(paths)
-    output_format(out, n_structures=len(labelled))
+    check_lammps_options([s for _, one in labelled for s in one.symbols], type_order, charges,
+                         output_format(out, n_structures=len(labelled)) == "lammps-data",
+                         "name --out FILE.data")
     results = relax_many(labelled, options, progress)
     write_structures(out, [_labelled(result, label)
-                           for result, (label, _) in zip(results, labelled, strict=True)])
+                           for result, (label, _) in zip(results, labelled, strict=True)],
+                     type_order=type_order, charges=charges)
     return results
 
 
