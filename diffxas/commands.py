@@ -197,7 +197,8 @@ def quench(command: str, densities: tuple[str, ...], atoms: int | None, composit
     Atoms on a random start are molten, cooled to 300 K and relaxed in a cell of fixed density.
     Empirical potentials make far too little sp3 carbon at high density; see experiments/potentials.
     """
-    from diffxas.quench import QuenchOptions, quench_to
+    from diffxas.quench import quench_to
+    from diffxas.quench_plan import QuenchOptions
     from diffxas.quench_report import corpus_table, protocol_text
 
     if changes["anneal_ps"] is not None and changes["anneal"] is None:

@@ -16,6 +16,7 @@ from diffxas.composition import composition_formula
 from diffxas.cutoffs import cutoff_record, cutoff_text
 from diffxas.files import replacing, write_json
 from diffxas.plots import COORDINATION_COLOURS, plot_points, save_figure
+from diffxas.quench_plan import versions
 from diffxas.report.analysed import analysis_figures
 from diffxas.report.document import Document, FigureBlock, Section, Table, View, write_document
 from diffxas.run_folder import SUMMARY
@@ -41,8 +42,6 @@ def write_outputs(corpus: Corpus, out: Path, command: str = "") -> None:
 
 def summary(corpus: Corpus, command: str = "") -> dict[str, Any]:
     """The content of ``summary.json``."""
-    from diffxas.quench import versions
-
     plan = corpus.plan
     numbers = ("energy_per_atom", "pressure_GPa", "seconds", "cpu_seconds")
     shares = [key for key in (corpus.rows[0] if corpus.rows else {}) if key.startswith("share ")]

@@ -12,7 +12,8 @@ from ase.io import read
 from diffxas import quench as corpus_module
 from diffxas import quench_report
 from diffxas.errors import InputError, RunError
-from diffxas.quench import QuenchOptions, cell_seed, plan_quench, quench_to, spread_densities
+from diffxas.quench import quench_to
+from diffxas.quench_plan import QuenchOptions, cell_seed, plan_quench, spread_densities
 from diffxas.quench_report import coordination_text, corpus_table
 from diffxas.structure_files import read_structures
 
