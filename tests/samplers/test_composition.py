@@ -1,5 +1,6 @@
 """Cells of several elements: what is generated, what is refused, and that carbon is as before."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -10,8 +11,11 @@ from command_runner import refused, run
 from silica_prior import write_silica_prior
 from small_runs import cell_spectrum, require_weights, write_target
 
+from diffxas.analysis import coordination, coordination_pairs, like_bonds
+from diffxas.cutoffs import RADII
 from diffxas.default_potential import default_potential
 from diffxas.errors import InputError
+from diffxas.neighbourhood import bonds
 from diffxas.structure_files import read_structures
 from samplers.generation import GenerateOptions
 from samplers.setup import set_up
@@ -104,3 +108,64 @@ def test_a_potential_is_chosen_by_the_elements(silica_prior: Path) -> None:
     assert chosen.identity["potential"] == "vashishta"
     with pytest.raises(InputError, match="no default"):
         default_potential({"Ge", "O"})
+
+
+def test_bonds_are_cut_as_the_prior_records_unless_the_user_says(silica: Path,
+                                                                 tmp_path: Path) -> None:
+    summary = json.loads((silica / "summary.json").read_text())
+    assert summary["cutoffs_from"]["Si-O"] == RADII
+    prior = write_silica_prior(tmp_path / "prior", cutoffs={"Si-O": 2.05})
+    told = {}
+    for name, words in (("recorded", ()), ("given", ("--cutoff", "O-Si=3.0"))):
+        result = run("generate", *SILICA, "--atoms", 24, "--prior", prior, "--samples", 1,
+                     "--no-relax", *words, "--out", tmp_path / name)
+        assert result.exit_code == 0, result.output
+        told[name] = json.loads((tmp_path / name / "summary.json").read_text())
+        (structure,) = read_structures(tmp_path / name / "structures.extxyz")
+        (sample,) = told[name]["samples"]
+        pairs = bonds(structure, {("Si", "O"): told[name]["cutoffs"]["Si-O"]})
+        assert sample["coordination_pairs"] == coordination_pairs(structure, pairs)
+        assert set(sample["coordination_pairs"]) == {"Si-O", "O-Si", "Si-Si", "O-O"}
+        assert sample["like_bonds"] == like_bonds(structure, pairs)
+        np.testing.assert_array_equal(structure.arrays["coordination"],
+                                      coordination(structure, pairs))
+        report = (tmp_path / name / "report.html").read_text()
+        assert f"Si-O {told[name]['cutoffs']['Si-O']:.2f} Å" in report
+        assert "Partial radial distribution function, Si-O" in report
+    assert told["recorded"]["cutoffs"]["Si-O"] == 2.05
+    assert told["given"]["cutoffs"]["Si-O"] == 3.0
+    assert told["given"]["samples"][0]["coordination_pairs"] != told[
+        "recorded"]["samples"][0]["coordination_pairs"]
+    with (tmp_path / "given" / "samples.csv").open(newline="") as handle:
+        (row,) = csv.DictReader(handle)
+    for n, share in told["given"]["samples"][0]["coordination_pairs"]["Si-O"].items():
+        assert float(row[f"coordination_pairs_Si-O_{n}"]) == pytest.approx(share)
+
+
+def test_lammps_files_carry_types_and_charges_and_may_be_written_again(silica_prior: Path,
+                                                                       tmp_path: Path) -> None:
+    words = ["generate", *SILICA, "--atoms", 24, "--prior", silica_prior, "--samples", 1,
+             "--no-relax", "--format", "data", "--out", tmp_path / "run"]
+    file = tmp_path / "run" / "structures_0.data"
+    first = run(*words, "--type-order", "Si,O", "--charges", "Si=2.4,O=-1.2")
+    assert first.exit_code == 0 and "add up to" not in first.output, first.output
+    atoms = ase.io.read(file, format="lammps-data")
+    assert atoms.get_initial_charges().tolist() == [2.4] * 8 + [-1.2] * 16
+    again = run(*words, "--charges", "Si=4,O=-1")
+    assert again.exit_code == 0 and "1 structure files written" in again.output
+    assert ase.io.read(file, format="lammps-data").get_initial_charges().sum() == 16.0
+
+
+@pytest.mark.parametrize(("words", "told"), [
+    (["--format", "data", "--charges", "Si=2.4"], "add O=CHARGE"),
+    (["--format", "data", "--type-order", "Si"], "each of O, Si once"),
+    (["--type-order", "Si,O"], "add --format data"),
+    (["--cutoff", "Ge-O=2"], "O-O, Si-O, Si-Si, received Ge-O"),
+    (["--cutoff", "Si-O"], "--cutoff Si-O=2.2"),
+])
+def test_bonds_types_and_charges_that_do_not_fit_are_refused(words: list, told: str,
+                                                             silica_prior: Path,
+                                                             tmp_path: Path) -> None:
+    line = refused("generate", *SILICA, "--prior", silica_prior, "--no-relax", *words,
+                   "--out", tmp_path / "out")
+    assert told in line and not (tmp_path / "out").exists()

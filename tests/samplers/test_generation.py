@@ -30,6 +30,7 @@ from diffxas.lammps_library import LammpsMissing
 from diffxas.spectrum import Spectrum
 from diffxas.structure_files import read_structures
 from samplers.generation import GenerateOptions, generate_to
+from samplers.setup import UNIMPORTANT
 
 QUICK = replace(OPTIONS, samples=1, steps=2, relax=False)
 
@@ -41,6 +42,15 @@ def weights(one_prior: None) -> None:
 
 def summary_of(folder: Path) -> dict:
     return json.loads((folder / "summary.json").read_text())
+
+
+def flat(content: dict) -> dict[str, float]:
+    """Numbers of nested dictionaries by their keys joined."""
+    found = {}
+    for key, value in content.items():
+        inner = flat(value) if isinstance(value, dict) else {"": value}
+        found |= {f"{key}_{k}".rstrip("_"): v for k, v in inner.items()}
+    return found
 
 
 def rms(spectra: dict[str, np.ndarray], column: str, window: list[float]) -> float:
@@ -62,7 +72,7 @@ def test_the_promised_files_are_there_and_nothing_is_left_over(finished):
 
 def test_run_json_names_every_option_that_changes_results(finished):
     identity = json.loads((finished / "run.json").read_text())["identity"]
-    options = {f.name for f in fields(GenerateOptions)} - {"device", "formats"}
+    options = {f.name for f in fields(GenerateOptions)} - set(UNIMPORTANT)
     hashes = {"prior_hash", "surrogate_hash", "target_hash"}
     assert set(identity) == options | hashes
     assert all(len(identity[h]) == 64 for h in hashes)  # and none of a potential by name
@@ -74,6 +84,7 @@ def test_the_summary_holds_what_scripts_rely_on(finished):
     assert {"samples", "target_kind", "window", "versions", "weights", "command",
             "warnings"} <= set(summary)
     assert summary["target_kind"] == "computed" and summary["window"] == [274.4, GRID[-1]]
+    assert summary["cutoffs"] == {"C-C": 1.85}
     assert summary["command"].startswith("diffxas generate") and "--steps 6" in summary["command"]
     assert len(summary["samples"]) == 2
     for number, sample in enumerate(summary["samples"]):
@@ -84,6 +95,10 @@ def test_the_summary_holds_what_scripts_rely_on(finished):
         assert sample["density"] == pytest.approx(2.0, rel=1e-6)
         assert list(sample["coordination"]) == [str(n) for n in range(7)]
         assert sum(sample["coordination"].values()) == pytest.approx(1.0)
+        assert list(sample["coordination_pairs"]) == ["C-C"]
+        for n, share in sample["coordination_pairs"]["C-C"].items():
+            assert int(n) > 5 or sample["coordination"][n] == pytest.approx(share)
+        assert sample["like_bonds"] == {"C-C": 1.0}
         assert sample["energy_relaxed"] < sample["energy_sampled"] < 0
         assert sample["seconds_sampling"] > 0 and sample["seconds_relaxing"] > 0
 
@@ -169,7 +184,8 @@ def test_the_table_of_samples_is_best_first_with_every_number(finished):
             if isinstance(value, float):
                 assert float(row[key]) == pytest.approx(value)
             elif isinstance(value, dict):
-                assert all(float(row[f"{key}_{k}"]) == pytest.approx(v) for k, v in value.items())
+                assert all(float(row[f"{key}_{k}"]) == pytest.approx(v)
+                           for k, v in flat(value).items())
 
 
 def test_the_report_stands_alone_and_shows_the_command(finished):
