@@ -21,7 +21,9 @@ import numpy as np
 from diffxas.analysis import (
     angle_distribution,
     coordination_fractions,
+    coordination_pairs,
     environment_hashes,
+    partial_rdf,
 )
 from diffxas.errors import RunError
 from diffxas.neighbourhood import Pairs, bond_cutoffs, neighbour_pairs
@@ -127,8 +129,8 @@ class Profile:
         """
         pairs = neighbour_pairs(structure, bond_cutoffs(structure.numbers, cutoffs))
         rings = ring_statistics(structure, LARGEST_RING, pairs).per_atom
-        return cls(structure.density, bonding(structure, pairs), {
-            "g(r)": partial_curves(structure), "angles": _angles(structure, pairs),
+        return cls(structure.density, bond_shares(structure, pairs), {
+            "g(r)": partial_rdf(structure, R_MAX, R_BIN)[1], "angles": _angles(structure, pairs),
             "rings": {"all": rings}}, tuple(environment_hashes(structure, pairs=pairs)))
 
 
@@ -140,46 +142,18 @@ def difference(one: Profile, reference: Profile, curve: str) -> float:
     return float(np.mean(found)) if found else float("nan")
 
 
-def bonding(structure: Structure, pairs: Pairs) -> dict[str, float]:
+def bond_shares(structure: Structure, pairs: Pairs) -> dict[str, float]:
     """Share of atoms by their number of bonds: of one element, or for each pair of elements.
 
     Returns
     -------
     shares : "0" to "6" (six or more) of one element; else "A-B n", the share of A's atoms that
-        have n bonds to B
+        have n bonds to B, for the n that occur
     """
-    elements = sorted(set(structure.symbols))
-    if len(elements) == 1:
+    if len(set(structure.symbols)) == 1:
         return coordination_fractions(structure, pairs)
-    symbols = np.array(structure.symbols)
-    found: dict[str, float] = {}
-    for one in elements:
-        for other in elements:
-            chosen = symbols[pairs.second] == other
-            counts = np.bincount(pairs.first[chosen], minlength=len(structure))
-            counts = np.minimum(counts[symbols == one], 6)
-            found |= {f"{one}-{other} {n}": float((counts == n).mean()) for n in range(7)}
-    return found
-
-
-def partial_curves(structure: Structure) -> dict[str, np.ndarray]:
-    """g(r) of each pair of elements, such as "O-Si", (n_bins,) each.
-
-    g_AB(r) = n_AB(r) V / (N_A N_B V(r)): 1 where distances are uncorrelated.
-    """
-    edges = np.arange(round(R_MAX / R_BIN) + 1) * R_BIN
-    shells = 4.0 / 3.0 * np.pi * np.diff(edges**3)
-    pairs = neighbour_pairs(structure, float(edges[-1]))
-    symbols, distance = np.array(structure.symbols), pairs.distance
-    elements = sorted(set(structure.symbols))
-    found = {}
-    for k, one in enumerate(elements):
-        for other in elements[k:]:
-            chosen = (symbols[pairs.first] == one) & (symbols[pairs.second] == other)
-            counts, _ = np.histogram(distance[chosen], bins=edges)
-            product = (symbols == one).sum() * (symbols == other).sum()
-            found[f"{one}-{other}"] = counts * structure.volume / (product * shells)
-    return found
+    return {f"{pair} {n}": share for pair, found in coordination_pairs(structure, pairs).items()
+            for n, share in found.items()}
 
 
 def _angles(structure: Structure, pairs: Pairs) -> dict[str, np.ndarray]:

@@ -36,11 +36,17 @@ def evaluate() -> None:
                    "[default: the usual one of the elements, rebo for carbon]")
 @click.option("--quenched", type=PATH, multiple=True, metavar="FILE",
               help="Melt-quenched cells (`diffxas quench`) for the ceiling row; may be repeated.")
+@click.option("--no-quench", "quench", is_flag=True, flag_value=False, default=True,
+              help="Without --quenched, make no melt-quenched cells (one a density, with the first "
+                   "potential).")
+@click.option("--cutoff", "cutoffs", multiple=True, metavar="PAIR=LENGTH",
+              help="Longest bond of a pair of elements, angstrom, such as Si-O=2.2; may be "
+                   "repeated.")
 @click.option("--curve-steps", type=int, default=2000, show_default=True, metavar="N",
               help="Training steps of each small prior of the learning curve; 0 for no curve.")
 @click.pass_obj
 def evaluate_prior(command: str, prior: str, data: tuple[Path, ...], out: Path,
-                   **options: Any) -> None:
+                   cutoffs: tuple[str, ...], **options: Any) -> None:
     """Sample PRIOR at the densities of DATA and say what the samples are worth.
 
     DATA are structure files or folders: networks that PRIOR was trained on, and networks that it
@@ -49,7 +55,9 @@ def evaluate_prior(command: str, prior: str, data: tuple[Path, ...], out: Path,
     and one sentence: usable, too few networks, or memorised.
     """
     paths = existing(data)
-    from samplers.evaluation import EvaluationOptions
+    from diffxas.cutoffs import parse_cutoffs
     from samplers.evaluation import evaluate_prior as run
+    from samplers.evaluation_setup import EvaluationOptions
 
-    run(paths, out, EvaluationOptions(prior=prior, **options), command=command)
+    chosen = EvaluationOptions(prior=prior, cutoffs=parse_cutoffs(cutoffs), **options)
+    run(paths, out, chosen, command=command)

@@ -80,8 +80,10 @@ def _key(axis: Axes, quenched: bool) -> None:
     axis.plot([], [], "D", color="white", mec="black", label="samples")
     if quenched:
         axis.plot([], [], "s", mfc="white", mec="black", label="quenched")
-    axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5)
-                if len(axis.figure.axes) == 1 else None)
+    handles = {label: handle for one in axis.figure.axes for handle, label in
+               zip(*one.get_legend_handles_labels(), strict=True)}
+    axis.figure.legend(handles.values(), handles.keys(), loc="outside right center", frameon=False,
+                       fontsize=8)
 
 
 def energy_figure(judge: Judge, samples: By, quenched: Sequence[Member],
@@ -98,7 +100,7 @@ def energy_figure(judge: Judge, samples: By, quenched: Sequence[Member],
         for axis, value, name in zip(axes[:, column], (energy, moved),
                                      ("energy, relaxed (eV/atom)", "rms displacement (Å)"),
                                      strict=True):
-            _against_density(axis, judge.reference, samples, (), value, "black", None, LOCAL)
+            _against_density(axis, judge.reference, {}, (), value, "black", None, LOCAL)
             for rho, members in samples.items():
                 axis.plot([rho] * len(members), [value(one) for one in members], "D", ms=4,
                           mfc=SAMPLE_COLOURS[1], mec="none", zorder=5)
@@ -107,8 +109,12 @@ def energy_figure(judge: Judge, samples: By, quenched: Sequence[Member],
             axis.set_ylabel(name if column == 0 else "")
         axes[0, column].set_title(_short(potential))
         axes[1, column].set(xlabel="density (g/cm³)", ylim=(0, None))
-    _key(axes[0, 0], bool(quenched))
-    axes[0, 0].legend(frameon=False, fontsize=8)
+    axes[0, 0].plot([], [], ".", color="black", label="reference, and its fit")
+    axes[0, 0].plot([], [], "D", ms=4, mfc=SAMPLE_COLOURS[1], mec="none", label="samples")
+    if quenched:
+        axes[0, 0].plot([], [], "s", ms=5, mfc="white", mec=GREY, label="quenched")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
     return figure
 
 
@@ -139,8 +145,8 @@ def _distribution(judge: Judge, samples: By, quenched: Sequence[Member], curve: 
             _overlay(axis, curve, part, close, members, near_quenched)
             named = "" if part == "all" or len(parts) == 1 else f"{part}, "
             axis.set_title(f"{named}{density:g} g/cm³", fontsize=9)
-            if column == 0 and number == 0 and row == 0:
-                axis.legend(frameon=False, fontsize=7)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     for axis in axes.flat[len(samples) * len(parts):] if len(parts) == 1 else ():
         axis.set_visible(False)
     for axis in axes[:, 0]:

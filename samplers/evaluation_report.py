@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from diffxas.command_line import text_table
+from diffxas.cutoffs import cutoff_record, cutoff_text
 from diffxas.files import replacing, write_json
 from diffxas.networks import CURVES
 from samplers.evaluation_measures import (
@@ -30,7 +31,8 @@ from samplers.learning_curve import SIGMAS, Losses, fall
 
 if TYPE_CHECKING:
     from diffxas.report import Document, FigureBlock, Section
-    from samplers.evaluation import Evaluation, Findings
+    from samplers.evaluation import Findings
+    from samplers.evaluation_setup import Evaluation
 
 NAMES = {SAMPLES: "samples", UNSEEN: "held-out networks (floor)", NETWORKS: "networks (floor)",
          QUENCHED: "quenched (ceiling)"}
@@ -54,7 +56,8 @@ def content_of(evaluation: Evaluation, findings: Findings, command: str) -> dict
         "data": {"structures": len(data.known), "reference": len(data.reference),
                  **{role: len(data.of(role)) for role in ("training", "held-out", "related")},
                  "networks": len({one.parent for one in data.known})},
-        "kind": evaluation.setup.kind, "atoms": evaluation.setup.box.n_atoms,
+        **cutoff_record(evaluation.cutoffs), "kind": evaluation.setup.kind,
+        "atoms": evaluation.setup.box.n_atoms,
         "prior_losses": _losses(findings.prior_losses),
         "learning_curve": [_losses(one) for one in findings.curve],
         "learning_curve_note": _curve_note(evaluation),
@@ -87,6 +90,8 @@ def _beyond(row: Row) -> tuple[str, ...]:
     found = []
     if row.coordination > COORDINATION:
         found.append(f"coordination {row.coordination:.1f} points (asked {COORDINATION:g})")
+    found += [f"{curve} {ratio:.2f} times (asked {RATIO:g})" for curve, ratio in row.ratio.items()
+              if ratio > RATIO]
     for potential, energy in row.energy.items():
         if energy > ENERGY:
             found.append(f"energy {energy:+.3f} eV by {potential} (asked {ENERGY:g})")
@@ -268,6 +273,7 @@ def document_of(evaluation: Evaluation, findings: Findings, content: Mapping[str
                ("samples", f"{evaluation.options.samples} of {content['atoms']} atoms a density, "
                            f"kind {content['kind']}, seed {evaluation.options.seed}, "
                            f"{content['seconds_a_sample']:.1f} s each"),
+               ("bonds up to", cutoff_text(evaluation.cutoffs)),
                ("weights", str(evaluation.identity["prior_hash"])[:16]),
                *content["versions"].items()),
         warnings=(*content["notes"], *(f"Relaxation failed: {one}" for one in findings.failed)),
