@@ -83,7 +83,7 @@ def relax(structures: tuple[Path, ...], out: Path, potential: str | None, cell_t
     options = RelaxationOptions(potential=name, cell_too=cell_too, restraint=relax_restraint)
     found = relax_file(structures, out, options, type_order=type_order, charges=charges)
     click.echo(relaxation_table(given, found, chosen))
-    click.echo(f"longest bonds: {cutoff_text(chosen)}")
+    click.echo(f"longest bonds: {cutoff_text(chosen, 'A')}")
     click.echo(f"written: {out}")
     failed = [label for (label, _), one in zip(given, found, strict=True) if one.failed]
     if failed:
@@ -132,6 +132,7 @@ def analyse(command: str, structures: tuple[Path, ...], out: Path,
     """Coordination, g(r), S(Q), bond angles and rings of every frame of STRUCTURE files."""
     from diffxas.analyse import AnalysisOptions, check_folder
     from diffxas.analyse import analyse as write_analysis
+    from diffxas.cutoffs import cutoff_text, from_record
     from diffxas.structure_files import labelled_structures
 
     check_folder(out)
@@ -147,9 +148,7 @@ def analyse(command: str, structures: tuple[Path, ...], out: Path,
           "-" if one["density"] is None else f"{one['density']:.3f}",
           shares(one["coordination"]), f"{one['minimum_distance']:.3f}",
           *(column[k] for column in pairs.values())] for k, one in enumerate(rows)]))
-    bonds = ", ".join(f"{name} {length:.2f} A ({found['cutoffs_from'][name]})"
-                      for name, length in found["cutoffs"].items())
-    click.echo(f"longest bonds: {bonds}")
+    click.echo(f"longest bonds: {cutoff_text(from_record(found), 'A')}")
     click.echo(f"report: {out / 'report.html'}")
 
 

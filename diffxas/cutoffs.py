@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -130,9 +131,16 @@ def cutoff_record(cutoffs: Cutoffs) -> dict[str, dict[str, float | str]]:
             "cutoffs_from": {name: one.source for name, one in cutoffs.items()}}
 
 
-def cutoff_text(cutoffs: Cutoffs) -> str:
-    """For people: ``Si-O 2.20 Å (given), ...``."""
-    return ", ".join(f"{name} {one.length:.2f} Å ({one.source})" for name, one in cutoffs.items())
+def from_record(content: Mapping[str, Any]) -> dict[str, BondCutoff]:
+    """What :func:`cutoff_record` wrote."""
+    return {name: BondCutoff(length, content["cutoffs_from"][name])
+            for name, length in content["cutoffs"].items()}
+
+
+def cutoff_text(cutoffs: Cutoffs, unit: str = "Å") -> str:
+    """For people: ``Si-O 2.20 Å (given), ...``; for terminals ``unit`` is ``A``."""
+    return ", ".join(f"{name} {one.length:.2f} {unit} ({one.source})"
+                     for name, one in cutoffs.items())
 
 
 def first_minima(structures: Sequence[Structure], longest: Cutoffs) -> dict[str, float]:

@@ -270,6 +270,8 @@ def model_details(folder: Path) -> str:
         "energy axis": config.get("axis_note"),
         "density range": _range(config.get("density_range"), " g/cm3"),
         "kinds": ", ".join(config["model"].get("kinds", [])),
+        "longest bonds": ", ".join(f"{pair} {length:g} A"
+                                   for pair, length in config.get("cutoffs", {}).items()),
         "left-out error": _left_out(config), "licence": config.get("licence"),
         "written by": f"diffxas {config.get('version')}, format {config['format']}",
         "training data": training["data_hash"],

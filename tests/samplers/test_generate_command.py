@@ -140,7 +140,7 @@ def test_shipped_models_are_looked_for_where_they_are_loaded_from() -> None:
 CONFIGS: dict[str, dict[str, Any]] = {
     "prior": {
         "kind": "prior", "version": "0.1.0", "licence": "MIT", "elements": ["C"],
-        "density_range": [1.2, 3.6], "model": {"kinds": ["any", "DFT"]},
+        "density_range": [1.2, 3.6], "cutoffs": {"Si-O": 2.2}, "model": {"kinds": ["any", "DFT"]},
         "training": {"data_hash": "abc", "structures": ["one", "two"], "parents": ["one"]}},
     "surrogate": {
         "kind": "surrogate", "version": "0.1.0", "licence": "CC0", "elements": ["C", "H"],
@@ -176,6 +176,7 @@ def test_models_tells_all_about_one(shipped: Path, tmp_path: Path) -> None:
     text = run("models", "a-X").stdout
     assert "a-X, a prior" in text and "a-X, a surrogate" in text  # both have the name
     assert "energy axis: a convention" in text and "kinds: any, DFT" in text
+    assert "longest bonds: Si-O 2.2 A" in text
     assert "without dft_3.0: site_mse 0.006" in text
     assert [line for line in text.splitlines() if line in ("  one", "  two", "  three")] == [
         "  one", "  two", "  three"]
