@@ -37,8 +37,8 @@ def evaluate() -> None:
 @click.option("--quenched", type=PATH, multiple=True, metavar="FILE",
               help="Melt-quenched cells (`diffxas quench`) for the ceiling row; may be repeated.")
 @click.option("--no-quench", "quench", is_flag=True, flag_value=False, default=True,
-              help="Without --quenched, make no melt-quenched cells (one a density, with the first "
-                   "potential).")
+              help="Without --quenched, make no melt-quenched cells (one a density, with the "
+                   "elements' usual potential).")
 @click.option("--cutoff", "cutoffs", multiple=True, metavar="PAIR=LENGTH",
               help="Longest bond of a pair of elements, angstrom, such as Si-O=2.2; may be "
                    "repeated.")

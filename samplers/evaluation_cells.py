@@ -60,7 +60,7 @@ def seconds_a_sample(evaluation: Evaluation, out: Path) -> float:
 
 def quenched_cells(evaluation: Evaluation, folder: RunFolder, failed: list[str],
              progress: bool) -> list[tuple[str, Structure]]:
-    """Quenched cells: those given, or one a density at 300 K made with the first potential."""
+    """Quenched cells: those given, or one made for each density, at 300 K."""
     if not evaluation.quenches:
         return list(evaluation.quenched)
     found = []
@@ -91,7 +91,8 @@ def _quench(evaluation: Evaluation, density: float, composition: str) -> Record:
     counts = parse_composition(composition, None)
     protocol = replace(default_protocol(counts), snapshot_ps=SNAPSHOT_PS)
     try:
-        made = quench(counts, density, evaluation.potentials[0], protocol, evaluation.options.seed)
+        made = quench(counts, density, evaluation.quench_potential, protocol,
+                      evaluation.options.seed)
     except RunError as error:
         return Record(values={"message": str(error), "seconds": 0.0})
     cell = made.snapshot or made.network

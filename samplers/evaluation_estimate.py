@@ -37,8 +37,10 @@ def estimate(evaluation: Evaluation, folder: RunFolder) -> str:
     for potential in evaluation.potentials:
         relaxation = relaxed(folder, middle.structure, potential).values
         parts[f"{cells} relaxations with {potential}"] = cells * float(relaxation["seconds"])
-        if evaluation.quenches and potential == evaluation.potentials[0]:
-            parts[f"{len(evaluation.generate)} quenches"] = _quench_seconds(evaluation, relaxation)
+    if evaluation.quenches:
+        relaxation = relaxed(folder, middle.structure, evaluation.quench_potential).values
+        parts[f"{len(evaluation.generate)} quenches with {evaluation.quench_potential}"] = (
+            _quench_seconds(evaluation, relaxation))
     if plan is not None:
         config = learning_curve.small_model(evaluation.config["elements"], 20.0)
         network = PriorNetwork(config)

@@ -48,7 +48,8 @@ class EvaluationOptions:
     kind : label that is sampled; that of ``diffxas generate --no-guidance`` if None
     curve_steps : training steps of each small prior of the learning curve; 0 for no curve
     quenched : files of melt-quenched cells, the ceiling row
-    quench : make a cell a density for that row, with the first potential, where no file is given
+    quench : make a cell a density for that row, with the elements' default potential, where no
+        file is given
     cutoffs : longest bonds by pair, angstrom, such as ``{"Si-O": 2.2}``
     """
 
@@ -104,6 +105,14 @@ class Evaluation:
     def quenches(self) -> bool:
         """Whether quenched cells are to be made."""
         return self.options.quench and not self.quenched
+
+    @property
+    def quench_potential(self) -> str:
+        """The usual one of the elements: melts take 10,000 times the steps of a relaxation."""
+        try:
+            return default_potential([element for element, _ in self.data.formula])
+        except InputError:
+            return self.potentials[0]
 
     @property
     def reference(self) -> list[Known]:

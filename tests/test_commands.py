@@ -25,6 +25,7 @@ WORDS = {
     "quench": ["--density", "--atoms", "--composition", "--potential", "--rate", "--cells",
                "--seed", "--out", "--melt", "--melt-ps", "--timestep", "--anneal", "--anneal-ps",
                "--snapshot-300K", "--workers"],
+    "evaluate": ["prior"],
     "models": [],
 }
 
