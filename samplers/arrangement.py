@@ -29,8 +29,15 @@ from diffxas import noise
 from diffxas.composition import formula_unit, parse_composition
 from diffxas.errors import InputError
 from diffxas.structure import Structure
-from samplers.geometry import AGREEMENT, Box, densest, mean_mass, resolve_box
-from samplers.open_space import POINTS, POINTS_PER_ATOM, OpenSpace, open_share, open_space, walls
+from samplers.geometry import AGREEMENT, LOOSEST, Box, densest, mean_mass, resolve_box
+from samplers.open_space import (
+    POINTS,
+    POINTS_PER_ATOM,
+    OpenSpace,
+    face_normal,
+    open_share,
+    open_space,
+)
 from samplers.regions import Region, parse_region
 from samplers.selection import select
 from samplers.start import STREAM_NOISE, boxes_of_atoms
@@ -40,8 +47,8 @@ if TYPE_CHECKING:
 
 NEAREST_FIXED = 0.5
 """Fixed atoms nearer to each other, angstrom, are a slip."""
-EDGE_OF_ATOM = 0.76
-"""Covalent radius of carbon, angstrom: how far a slab reaches beyond its outermost centres."""
+EDGE_OF_SLAB = 1.7
+"""How far a slab reaches beyond its outermost centres, angstrom: half of graphite's spacing."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +156,7 @@ class Arrangement:
 
         if len(self.fixed):
             denoiser = HeldDenoiser(denoiser, self.fixed, self.system.positions[self.fixed])
-        if self.space.regions:
+        if self.space.images:
             denoiser = ClearedDenoiser(denoiser, self.space, self.others)
         return denoiser
 
@@ -369,12 +376,14 @@ def _new_atoms(composition: str, density: float | None, atoms: int | None,
     if atoms is not None and atoms > largest:
         raise InputError(f"new atoms must fit into {where}, at most {largest} at {limit:.3g} "
                          f"g/cm3, received {atoms}: lower --atoms, or enlarge the cell")
+    if density is not None and not LOOSEST <= density <= limit:
+        raise InputError(f"density must be {LOOSEST:g} to at most {limit:.3g} g/cm3, received "
+                         f"{density:g}: choose --density in that range")
+    fitting = size * max(1, round((density or 0.0) * space.volume / mass / size))
+    chosen = fitting if density is not None and atoms is None else atoms
     edge = space.volume ** (1 / 3)
-    if atoms is None:
-        return resolve_box(composition, density, None, (edge, edge, edge))
-    box = resolve_box(composition, None, atoms, (edge, edge, edge))
-    if density is not None and abs(box.density / density - 1) > AGREEMENT:
-        fitting = size * max(1, round(density * space.volume / mass / size))
+    box = resolve_box(composition, None, chosen, (edge, edge, edge))
+    if density is not None and atoms is not None and abs(box.density / density - 1) > AGREEMENT:
         raise InputError(f"density and atoms must agree within 1 % over {where}, received "
                          f"{density:g} g/cm3 and {atoms} atoms ({box.density:.3g} g/cm3): give one "
                          f"of the two, --density {box.density:.4g} or --atoms {fitting}")
@@ -390,12 +399,12 @@ def _go_on(request: Request, given: Structure, fixed: np.ndarray,
                          f"all {len(given)} of --start: add --density or --atoms for new ones")
     faces = {}
     for axis in np.flatnonzero(~given.pbc):
-        along = given.positions @ walls(given.cell, int(axis)).normal
-        faces[int(axis)] = (float(along.min()) - EDGE_OF_ATOM, float(along.max()) + EDGE_OF_ATOM)
+        along = given.positions @ face_normal(given.cell, int(axis))
+        faces[int(axis)] = (float(along.min()) - EDGE_OF_SLAB, float(along.max()) + EDGE_OF_SLAB)
     space = open_space(given.cell, given.pbc, regions, faces=faces)
     density = given.density * given.volume / max(space.volume, 1e-9)
     limit = densest(Counter(given.symbols))
-    if density > limit:
+    if regions and density > limit:
         raise InputError(f"regions must leave room for the {len(given)} atoms of --start, received "
                          f"{space.volume:.1f} angstrom^3, {density:.3g} g/cm3 where {limit:.3g} is "
                          f"most: correct --forbid")
@@ -409,6 +418,6 @@ def _with_vacuum(cell: np.ndarray, pbc: np.ndarray, vacuum: float) -> np.ndarray
     """The cell, its vectors that are not periodic lengthened by ``vacuum`` across the faces."""
     longer = np.array(cell)
     for axis in np.flatnonzero(~pbc):
-        height = walls(cell, int(axis)).high
+        height = cell[axis] @ face_normal(cell, int(axis))
         longer[axis] *= (height + vacuum) / height
     return longer

@@ -13,9 +13,16 @@ everywhere, makes up for most of it (A. Lugmayr and others, RePaint: inpainting 
 diffusion probabilistic models, arXiv:2201.09865 (2022), sections 4.1 and 4.2). On correlated
 Gaussians 85 % of the pull of a held atom arrives in 64 steps, 44 % without the way up (tested).
 
-Of the others none may be in a closed region: an estimate that lies in one is projected to its
-surface, D_cleared = P(D). Both wrap a denoiser and are the outermost ones, since guidance and
-tempering move the estimate once more.
+Of the others none may be in a closed region. Given x_t, an atom is taken to be at D with a Gaussian
+uncertainty of width
+
+    s(sigma)^2 = sigma^2 - c_out(sigma)^2 = sigma^4 / (sigma^2 + SIGMA_BOND^2)
+
+a coordinate: of the noise, c_out is what the prior can know (:mod:`diffxas.denoiser`). Outside of
+the region its mean is that of the truncated Gaussian (:mod:`samplers.open_space`), D_cleared. Mere
+projection to the surface, the limit s -> 0, would deposit there all that strays into the region at
+high noise: a layer of twice the density. Both wrap a denoiser and are the outermost ones, since
+guidance and tempering move the estimate once more.
 """
 
 from __future__ import annotations
@@ -26,7 +33,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffxas.denoiser import Denoiser
+from diffxas.denoiser import SIGMA_BOND, Denoiser
 from samplers.open_space import OpenSpace
 
 
@@ -54,7 +61,9 @@ class HeldDenoiser:
 
 @dataclass(frozen=True, eq=False)
 class ClearedDenoiser:
-    """P(D) of the module's docstring: a :class:`diffxas.denoiser.Denoiser`, not differentiable.
+    """D_cleared of the module's docstring: a :class:`diffxas.denoiser.Denoiser`.
+
+    It is not differentiable.
 
     Parameters
     ----------
@@ -71,6 +80,7 @@ class ClearedDenoiser:
         """See :class:`diffxas.denoiser.Denoiser`."""
         x_0 = self.denoiser(x_t, sigma).detach().clone()
         chosen = torch.as_tensor(self.others)
-        kept = self.space.cleared(x_0[chosen].double().cpu().numpy())
+        width = sigma**2 / (sigma**2 + SIGMA_BOND**2) ** 0.5
+        kept = self.space.expected(x_0[chosen].double().cpu().numpy(), width)
         x_0[chosen] = torch.as_tensor(kept).to(x_0)
         return x_0

@@ -8,6 +8,16 @@ points share a coordinate, so the open ones can be halved again and again in pro
 on each side: one atom for each equal share of the open volume, which generalises the boxes of
 :mod:`samplers.start`.
 
+An atom whose place is known up to a Gaussian of width s, and that is known to be outside of a
+region, is on average not where that Gaussian has its mean but farther out: for a plane surface at
+the distance d of the mean, by
+
+    s phi(d / s) / Phi(d / s)
+
+along the normal (mean of a truncated Gaussian: N. L. Johnson, S. Kotz, N. Balakrishnan, Continuous
+Univariate Distributions 1, 2nd ed., Wiley (1994), equation 13.134). Regions are taken as plane over
+a length of s.
+
 Along periodic directions every image of a region and of a fixed atom counts.
 """
 
@@ -21,11 +31,19 @@ import numpy as np
 
 from diffxas import noise
 from diffxas.errors import InputError
-from samplers.regions import Region, Walls
+from samplers.regions import MARGIN, Region, Wall
 from samplers.start import STREAM_GRID
 
 POINTS, POINTS_PER_ATOM = 200_000, 64
+SCOUTS = 4000
+"""Points that tell whether an image of a region comes near to the cell."""
 BLOCKS = 8
+WIDTHS = 5.0
+"""Beyond so many widths of an atom's place a region does not move it."""
+REACH = 7.5
+"""Images of regions farther from the cell than this, angstrom, are left out."""
+Image = tuple[Region, np.ndarray]
+"""A region, and what is added to a place for the region's image to be where the region is."""
 
 
 def even_points(n_points: int, first: int = 0) -> np.ndarray:
@@ -43,21 +61,44 @@ class OpenSpace:
     ----------
     cell : (3, 3), angstrom, without vacuum
     pbc : (3,) bool
-    regions : what is forbidden, walls included, as they are in this cell
+    images : of regions and walls, those that matter in this cell
     points : (n_open, 3) fractional, evenly spread over what is open
     volume, error : angstrom^3; the error is 0 where nothing is taken away
     """
 
     cell: np.ndarray
     pbc: np.ndarray
-    regions: tuple[Region, ...]
+    images: tuple[Image, ...]
     points: np.ndarray
     volume: float
     error: float
 
     def forbidden(self, positions: np.ndarray) -> np.ndarray:
         """Whether each of (n_atoms, 3) positions lies in a region, images counted, (n_atoms,)."""
-        return _forbidden(positions, self.cell, self.pbc, self.regions)
+        return _forbidden(self.wrapped(positions), self.images)
+
+    def wrapped(self, positions: np.ndarray) -> np.ndarray:
+        """Positions, (n_atoms, 3), moved into the cell along periodic directions."""
+        return _wrapped(positions, self.cell, self.pbc)
+
+    def expected(self, positions: np.ndarray, width: float) -> np.ndarray:
+        """Mean places, (n_atoms, 3), of atoms known to be outside of every region.
+
+        Parameters
+        ----------
+        positions : (n_atoms, 3), angstrom, mean places without that knowledge
+        width : s of the module's text, angstrom
+        """
+        from scipy.special import log_ndtr
+
+        moved = np.array(positions)
+        for region, shift in self.images:
+            distance, normal = region.distance(self.wrapped(moved) + shift)
+            near = distance < WIDTHS * width
+            u = distance[near] / width
+            outward = width * np.exp(-0.5 * u**2 - log_ndtr(u)) / np.sqrt(2 * np.pi)
+            moved[near] += outward[:, None] * normal[near]
+        return self.cleared(moved)
 
     def cleared(self, positions: np.ndarray) -> np.ndarray:
         """Positions, (n_atoms, 3), those in a region moved to its surface.
@@ -65,18 +106,17 @@ class OpenSpace:
         Where regions overlap and one leads into another, an atom goes to a nearby open point.
         """
         moved = np.array(positions)
+        lost = np.flatnonzero(self.forbidden(moved))
         for _ in range(8):
-            lost = np.flatnonzero(self.forbidden(moved))
             if not len(lost):
                 return moved
-            for region in self.regions:
-                for shift in _shifts(self.cell, self.pbc, region):
-                    here = _wrapped(moved[lost], self.cell, self.pbc) + shift
-                    inside = region.inside(here)
-                    moved[lost[inside]] += region.outward(here[inside])
-        lost = np.flatnonzero(self.forbidden(moved))
+            for region, shift in self.images:
+                distance, normal = region.distance(self.wrapped(moved[lost]) + shift)
+                inside = distance < 0
+                moved[lost[inside]] += (MARGIN - distance[inside])[:, None] * normal[inside]
+            lost = lost[self.forbidden(moved[lost])]
         known = self.points[:20_000] @ self.cell
-        for atom, here in zip(lost, _wrapped(moved[lost], self.cell, self.pbc), strict=True):
+        for atom, here in zip(lost, self.wrapped(moved[lost]), strict=True):
             nearest = known[np.argmin(((known - here) ** 2).sum(1))]
             moved[atom] += nearest - here
         return moved
@@ -135,38 +175,49 @@ def open_space(cell: np.ndarray, pbc: np.ndarray, regions: Sequence[Region] = ()
         If a region lies outside of the cell, or its plane does not repeat with it.
     """
     pbc = np.asarray(pbc, dtype=bool)
-    placed = tuple(region.within(cell, pbc) for region in regions)
     points = even_points(n_points)
     positions = points @ cell
-    for given, region in zip(regions, placed, strict=True):
-        if not region.inside(positions).any():
+    images: list[Image] = []
+    for region in regions:
+        placed = region.within(cell, pbc)
+        if not placed.inside(positions).any():
             edges = " x ".join(f"{edge:.2f}" for edge in np.linalg.norm(cell, axis=1))
             raise InputError(f"a forbidden region must lie in the cell ({edges} angstrom), "
-                             f"received {given}, which holds none of it: correct --forbid")
-    placed += tuple(walls(cell, int(axis), (faces or {}).get(int(axis)))
-                    for axis in np.flatnonzero(~pbc))
-    closed = _forbidden(positions, cell, pbc, placed)
+                             f"received {region}, which holds none of it: correct --forbid")
+        images += _images(placed, cell, pbc, positions[:SCOUTS])
+    for axis in np.flatnonzero(~pbc):
+        images += [(wall, np.zeros(3)) for wall in
+                   walls(cell, int(axis), (faces or {}).get(int(axis)))]
+    closed = _forbidden(positions, images)
     if fixed is not None and reach is not None and len(fixed):
         closed |= _near(positions, cell, pbc, fixed, reach)
     whole = float(abs(np.linalg.det(cell)))
     blocks = [1 - block.mean() for block in np.array_split(closed, BLOCKS)]
     error = whole * float(np.std(blocks, ddof=1)) / BLOCKS**0.5
-    return OpenSpace(cell, pbc, placed, points[~closed], whole * float(1 - closed.mean()), error)
+    return OpenSpace(cell, pbc, tuple(images), points[~closed],
+                     whole * float(1 - closed.mean()), error)
 
 
 def open_share(cell: np.ndarray, pbc: np.ndarray, regions: Sequence[Region],
                n_points: int = POINTS // 4) -> float:
     """The share of a cell that regions leave open; those outside of it take nothing."""
-    placed = tuple(region.within(cell, pbc) for region in regions)
-    return 1 - float(_forbidden(even_points(n_points) @ cell, cell, pbc, placed).mean())
+    positions = even_points(n_points) @ cell
+    images = [image for region in regions
+              for image in _images(region.within(cell, pbc), cell, pbc, positions[:SCOUTS])]
+    return 1 - float(_forbidden(positions, images).mean())
 
 
-def walls(cell: np.ndarray, axis: int, heights: tuple[float, float] | None = None) -> Walls:
-    """Walls across a vector of the cell, at its faces or at the heights (angstrom) given."""
+def face_normal(cell: np.ndarray, axis: int) -> np.ndarray:
+    """The unit vector across the face that the two other vectors span, (3,)."""
     normal = np.linalg.inv(cell)[:, axis]
-    normal = normal / np.linalg.norm(normal)
+    return np.asarray(normal / np.linalg.norm(normal))
+
+
+def walls(cell: np.ndarray, axis: int, heights: tuple[float, float] | None = None) -> list[Wall]:
+    """The two walls across a vector of the cell, at its faces or at given heights (angstrom)."""
+    normal = face_normal(cell, axis)
     low, high = (0.0, float(cell[axis] @ normal)) if heights is None else heights
-    return Walls(normal, low, high)
+    return [Wall(normal, low), Wall(-normal, -high)]
 
 
 def _wrapped(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:
@@ -174,22 +225,20 @@ def _wrapped(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> np.nda
     return np.asarray(positions - home @ cell)
 
 
-def _shifts(cell: np.ndarray, pbc: np.ndarray, region: Region) -> Iterator[np.ndarray]:
-    """Translations to the images that a region may be met by from within the cell."""
-    ranges = [(0, -1, 1) if periodic else (0,) for periodic in pbc]
-    if isinstance(region, Walls):
-        ranges = [(0,)] * 3
-    for steps in product(*ranges):
-        yield np.array(steps, dtype=float) @ cell
+def _images(region: Region, cell: np.ndarray, pbc: np.ndarray,
+            positions: np.ndarray) -> Iterator[Image]:
+    """The images of a region that come near to one of (n, 3) positions all over the cell."""
+    for steps in product(*((0, -1, 1) if periodic else (0,) for periodic in pbc)):
+        shift = np.array(steps, dtype=float) @ cell
+        if not any(steps) or (region.distance(positions + shift)[0] < REACH).any():
+            yield region, shift
 
 
-def _forbidden(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray,
-               regions: Sequence[Region]) -> np.ndarray:
-    found = np.zeros(len(positions), dtype=bool)
-    home = _wrapped(positions, cell, pbc)
-    for region in regions:
-        for shift in _shifts(cell, pbc, region):
-            found |= region.inside(home + shift)
+def _forbidden(home: np.ndarray, images: Sequence[Image]) -> np.ndarray:
+    """Whether (n, 3) positions in the cell lie in a region, (n,) bool."""
+    found = np.zeros(len(home), dtype=bool)
+    for region, shift in images:
+        found |= region.inside(home + shift)
     return found
 
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from diffxas.report import ReportContent
     from samplers.guidance import Calibration
 
+APART = 10.0
+"""Least vacuum, angstrom, beside a slab in a LAMMPS data file, which has no flags of periodicity."""
 OUT_OF_REACH = 0.5
 """A residual above this share of the target's standard deviation is no fit."""
 
@@ -122,9 +124,9 @@ def write_further_formats(out: Path, options: GenerateOptions) -> list[Path]:
             for suffix in formats:
                 path = out / f"{source.stem}_{number}.{suffix}"
                 if not path.exists() or (typed and suffix == "data"):
-                    # LAMMPS data have no flags: a slab goes with vacuum around it.
-                    write_structures(path, [enclosed(structure) if suffix == "data" else structure],
-                                     type_order=options.type_order, charges=options.charges)
+                    whole = enclosed(structure, APART) if suffix == "data" else structure
+                    write_structures(path, [whole], type_order=options.type_order,
+                                     charges=options.charges)
                     written.append(path)
     return written
 

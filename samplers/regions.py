@@ -28,12 +28,18 @@ class Region(ABC):
     """A part of space that is closed to new atoms, without its periodic images."""
 
     @abstractmethod
-    def inside(self, points: np.ndarray) -> np.ndarray:
-        """Whether each of (n, 3) points, angstrom, lies in it, (n,) bool."""
+    def distance(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """How far (n, 3) points are from its surface, angstrom, and which way is out.
 
-    @abstractmethod
-    def outward(self, points: np.ndarray) -> np.ndarray:
-        """What moves points inside to the nearest place outside, (n, 3), angstrom."""
+        Returns
+        -------
+        distance : (n,), positive outside
+        normal : (n, 3), unit vectors along which the distance grows
+        """
+
+    def inside(self, points: np.ndarray) -> np.ndarray:
+        """Whether each of (n, 3) points lies in it, (n,) bool."""
+        return np.asarray(self.distance(points)[0] < 0)
 
     def within(self, cell: np.ndarray, pbc: np.ndarray) -> Region:
         """The region as it is in a cell."""
@@ -50,16 +56,17 @@ class Sphere(Region):
     def __str__(self) -> str:
         return f"sphere:{_text((*self.centre, self.radius))}"
 
+    def distance(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See :class:`Region`; along the radius."""
+        vector = points - self.centre
+        length = np.linalg.norm(vector, axis=1)
+        middle = length < 1e-9
+        vector[middle] = [1.0, 0.0, 0.0]
+        return length - self.radius, vector / np.where(middle, 1.0, length)[:, None]
+
     def inside(self, points: np.ndarray) -> np.ndarray:
         """See :class:`Region`."""
         return np.asarray(((points - self.centre) ** 2).sum(1) < self.radius**2)
-
-    def outward(self, points: np.ndarray) -> np.ndarray:
-        """See :class:`Region`; along the radius."""
-        vector = points - self.centre
-        distance = np.linalg.norm(vector, axis=1, keepdims=True)
-        unit = np.where(distance > 1e-9, vector / np.maximum(distance, 1e-9), [1.0, 0.0, 0.0])
-        return np.asarray(unit * (self.radius + MARGIN - distance))
 
 
 @dataclass(frozen=True)
@@ -72,18 +79,33 @@ class Brick(Region):
     def __str__(self) -> str:
         return f"box:{_text((*self.low, *self.high))}"
 
+    def distance(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See :class:`Region`; to the nearest face from inside, to the nearest point from outside.
+        """
+        beyond = points - np.clip(points, self.low, self.high)
+        outside = np.linalg.norm(beyond, axis=1)
+        faces = np.concatenate([self.low - points, points - self.high], 1)  # negative inside
+        nearest = np.argmax(faces, 1)
+        normal = np.where(nearest < 3, -1.0, 1.0)[:, None] * np.eye(3)[nearest % 3]
+        is_out = outside > 0
+        normal[is_out] = beyond[is_out] / outside[is_out, None]
+        return np.where(is_out, outside, faces[np.arange(len(points)), nearest]), normal
+
     def inside(self, points: np.ndarray) -> np.ndarray:
         """See :class:`Region`."""
         return np.asarray(((points > self.low) & (points < self.high)).all(1))
 
-    def outward(self, points: np.ndarray) -> np.ndarray:
-        """See :class:`Region`; across the nearest face."""
-        ways = np.concatenate([points - self.low, self.high - points], 1) + MARGIN
-        nearest = np.argmin(ways, 1)
-        moved = np.zeros_like(points)
-        rows = np.arange(len(points))
-        moved[rows, nearest % 3] = np.where(nearest < 3, -1, 1) * ways[rows, nearest]
-        return moved
+
+@dataclass(frozen=True, eq=False)
+class Wall(Region):
+    """All points below ``height`` (angstrom) along the unit vector ``normal``, (3,)."""
+
+    normal: np.ndarray
+    height: float
+
+    def distance(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See :class:`Region`."""
+        return points @ self.normal - self.height, np.broadcast_to(self.normal, points.shape)
 
 
 @dataclass(frozen=True)
@@ -97,18 +119,10 @@ class HalfSpace(Region):
     def __str__(self) -> str:
         return f"{'below' if self.below else 'above'}:{AXES[self.axis]}={self.value:g}"
 
-    def _brick(self, end: float) -> Brick:
-        low, high = np.full(3, -np.inf), np.full(3, np.inf)
-        low[self.axis], high[self.axis] = (end, self.value) if self.below else (self.value, end)
-        return Brick((low[0], low[1], low[2]), (high[0], high[1], high[2]))
-
-    def inside(self, points: np.ndarray) -> np.ndarray:
+    def distance(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See :class:`Region`."""
-        return self._brick(-np.inf if self.below else np.inf).inside(points)
-
-    def outward(self, points: np.ndarray) -> np.ndarray:
-        """See :class:`Region`."""
-        return self._brick(-np.inf if self.below else np.inf).outward(points)
+        sign = 1.0 if self.below else -1.0
+        return Wall(sign * np.eye(3)[self.axis], sign * self.value).distance(points)
 
     def within(self, cell: np.ndarray, pbc: np.ndarray) -> Region:
         """See :class:`Region`.
@@ -126,31 +140,11 @@ class HalfSpace(Region):
                              f"components along {name}: turn the cell, or use box: and sphere:")
         if not pbc[self.axis]:
             return self
-        return self._brick(0.0 if self.below else float(cell[self.axis, self.axis]))
-
-
-@dataclass(frozen=True, eq=False)
-class Walls(Region):
-    """All beyond two faces of a cell, across one vector that is not periodic.
-
-    ``normal`` (3,) is the unit vector across the faces, ``low`` and ``high`` their heights along
-    it, angstrom.
-    """
-
-    normal: np.ndarray
-    low: float
-    high: float
-
-    def inside(self, points: np.ndarray) -> np.ndarray:
-        """See :class:`Region`."""
-        along = points @ self.normal
-        return np.asarray((along < self.low) | (along > self.high))
-
-    def outward(self, points: np.ndarray) -> np.ndarray:
-        """See :class:`Region`."""
-        along = points @ self.normal
-        inner = np.clip(along, self.low + MARGIN, self.high - MARGIN)
-        return np.asarray((inner - along)[:, None] * self.normal)
+        height = float(cell[self.axis, self.axis])
+        low, high = np.full(3, -np.inf), np.full(3, np.inf)
+        low[self.axis], high[self.axis] = ((min(0.0, height), self.value) if self.below
+                                           else (self.value, max(0.0, height)))
+        return Brick((low[0], low[1], low[2]), (high[0], high[1], high[2]))
 
 
 def parse_region(text: str) -> Region:
