@@ -154,9 +154,10 @@ def potential_options(command: AnyCommand) -> AnyCommand:
     """``--potential``, ``--cell-too`` and ``--relax-restraint``."""
     potential = click.option(
         "--potential", metavar="NAME",
-        help="Potential energy to relax with: rebo, airebo, airebo-m, lcbop, tersoff:FILE, "
-             "FILE.lmp (your own LAMMPS lines) or matgl:FOLDER.  [default: rebo for C and H, "
-             "vashishta for Si and O, tersoff for Si and C]")
+        help="Potential energy to relax with: rebo, airebo, airebo-m, lcbop, snap, "
+             "tersoff[:FILE], vashishta[:FILE], FILE.lmp (your own LAMMPS lines) or "
+             "matgl:FOLDER.  [default: rebo for C and H, vashishta for Si with O, tersoff for Si "
+             "and Si with C; otherwise name one]")
     cell = click.option("--cell-too", is_flag=True, help="Relax the cell as well as the positions.")
     restraint = click.option(
         "--relax-restraint", type=float, metavar="K",

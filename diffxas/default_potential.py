@@ -2,9 +2,9 @@
 
 =========  =============  ======================================================================
 C, H       ``rebo``       moves DFT cells of amorphous carbon least of the fast ones
-Si, O      ``vashishta``  P. Vashishta and others, Phys. Rev. B 41, 12197 (1990): silica
-Si, C      ``tersoff``    P. Erhart, K. Albe, Phys. Rev. B 71, 035211 (2005), or as
-                          :mod:`diffxas.potentials` states
+Si, C      ``tersoff``    P. Erhart, K. Albe, Phys. Rev. B 71, 035211 (2005); silicon alone:
+                          J. Tersoff, Phys. Rev. B 37, 6991 (1988)
+Si and O   ``vashishta``  P. Vashishta and others, Phys. Rev. B 41, 12197 (1990): silica
 =========  =============  ======================================================================
 """
 
@@ -14,7 +14,11 @@ from collections.abc import Collection
 
 from diffxas.errors import InputError
 
-DEFAULTS = (({"C", "H"}, "rebo"), ({"Si", "O"}, "vashishta"), ({"Si", "C"}, "tersoff"))
+DEFAULTS = {
+    "rebo": ({"C"}, {"H"}, {"C", "H"}),
+    "tersoff": ({"Si"}, {"Si", "C"}),
+    "vashishta": ({"Si", "O"},),
+}
 
 
 def default_potential(elements: Collection[str]) -> str:
@@ -25,8 +29,8 @@ def default_potential(elements: Collection[str]) -> str:
     InputError
         If there is no default for them.
     """
-    for known, name in DEFAULTS:
-        if set(elements) <= known:
+    for name, known in DEFAULTS.items():
+        if set(elements) in known:
             return name
     raise InputError(f"a potential must be named for {', '.join(sorted(elements))}, for which "
                      f"there is no default: add --potential NAME, such as matgl:FOLDER or "

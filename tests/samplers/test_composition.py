@@ -106,8 +106,11 @@ def test_a_potential_is_chosen_by_the_elements(silica_prior: Path) -> None:
     chosen = set_up(None, options)
     assert chosen.relaxation is not None and chosen.relaxation.potential == "vashishta"
     assert chosen.identity["potential"] == "vashishta"
-    with pytest.raises(InputError, match="no default"):
-        default_potential({"Ge", "O"})
+    chosen_for = {default_potential(one) for one in ({"C"}, {"C", "H"})}
+    assert chosen_for == {"rebo"} and default_potential({"Si"}) == "tersoff"
+    for elements in ({"Ge", "O"}, {"O"}, {"C", "O", "Si"}):
+        with pytest.raises(InputError, match="no default"):
+            default_potential(elements)
 
 
 def test_bonds_are_cut_as_the_prior_records_unless_the_user_says(silica: Path,
