@@ -161,7 +161,7 @@ def analyse(command: str, structures: tuple[Path, ...], out: Path,
 @click.option("--composition", default="C", show_default=True, metavar="FORMULA|COUNTS",
               help="What the cell is made of: SiO2, or Si:72,O:144.")
 @click.option("--potential", metavar="NAME",
-              help="Potential energy: rebo, lcbop, airebo-m, snap (near DFT, slow), "
+              help="Potential energy: rebo, lcbop, airebo-m, snap (slow), "
                    "tersoff[:FILE], vashishta[:FILE], FILE.lmp or matgl:FOLDER.  [default: rebo "
                    "for C and H, vashishta for Si and O, tersoff for Si and C]")
 @click.option("--rate", type=float, metavar="K_PER_PS",

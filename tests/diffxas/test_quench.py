@@ -133,6 +133,7 @@ def test_a_cell_that_fails_is_listed_and_the_others_go_on(finished, tmp_path, mo
         return original(*given)
 
     monkeypatch.setattr(corpus_module, "quench", sometimes)
+    monkeypatch.setattr(quench_report, "_curve_figures", lambda corpus: [])
     out = tmp_path / "run"
     corpus = quench_to(out, options(), progress=False)
     assert list(corpus.failures) == ["C_2.50_s5_0001"]
