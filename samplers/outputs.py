@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from samplers.guidance import Calibration
 
 APART = 10.0
-"""Least vacuum, angstrom, beside a slab in a LAMMPS data file, which has no flags of periodicity."""
+"""Least vacuum, angstrom, beside a slab in a LAMMPS data file, which has no periodic flags."""
 OUT_OF_REACH = 0.5
 """A residual above this share of the target's standard deviation is no fit."""
 
@@ -84,8 +84,9 @@ def _warnings(setup: Setup, rows: Sequence[Row], reached: bool) -> list[str]:
             inside, depth = setup.arrangement.intruders(row.offered.structure.positions)
             if inside:
                 found.append(f"Sample {row.sample.number}: relaxation left {inside} of "
-                             f"{len(setup.arrangement.others)} atoms in forbidden regions, at most "
-                             f"{depth:.2f} angstrom deep; as sampled there are none.")
+                             f"{len(setup.arrangement.others)} atoms in forbidden regions or "
+                             f"beyond the faces of the slab, at most {depth:.2f} angstrom deep; as "
+                             f"sampled there are none.")
     fits = [row.offered.fit for row in rows if row.offered.fit is not None]
     notes = dict.fromkeys(note for fit in fits for note in fit.notes)
     found += [f"{note} (in {sum(note in fit.notes for fit in fits)} of {len(fits)} samples)"
