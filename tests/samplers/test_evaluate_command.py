@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 from ase.io import read, write
 from command_runner import refused, run
+from silica_examples import cristobalite
+from silica_prior import write_silica_prior
 from small_runs import DATA, require_weights
 
 from diffxas.prior import train_prior
 from diffxas.run_folder import Record
 from diffxas.structure import Structure
-from diffxas.structure_files import read_structures
+from diffxas.structure_files import read_structures, write_structures
 from samplers import evaluation_cells, learning_curve
 
 CONFIG = """
@@ -134,8 +136,6 @@ def test_copies_of_training_networks_are_memorised_and_unseen_networks_are_not(
     require_weights()
     held = set((DATA / "a-C-NEP" / "heldout.txt").read_text().split())
     close = [s for s in read_structures(NETWORKS) if 2.65 <= s.density <= 2.95]
-    from diffxas.structure_files import write_structures
-
     write_structures(tmp_path / "networks_300K.extxyz", close)
     place(monkeypatch, lambda density: [s for s in sorted(
         close, key=lambda s: abs(s.density - density))
@@ -160,6 +160,25 @@ def place(monkeypatch: pytest.MonkeyPatch, chosen: Callable[[float], list[Struct
         monkeypatch.setattr(module, "relaxed", lambda *_: Record(values={
             "energy": -7.0, "moved": 0.2, "message": "", "seconds": 0.1, "steps": 10}))
     monkeypatch.setattr(samplers.evaluation_report, "figures_of", lambda *_: [])
+
+
+def test_several_elements_are_judged_pair_by_pair(tmp_path, one_prior) -> None:
+    names = ["s0", "s1", "s2"]
+    prior = write_silica_prior(tmp_path / "prior", training={
+        "structures": names[:2], "parents": names[:2], "options": {}, "data_hash": "none"})
+    write_structures(tmp_path / "silica.extxyz", [
+        cristobalite(1, 0.03, seed).with_info(name=name) for seed, name in enumerate(names)])
+    result = run("evaluate", "prior", prior, tmp_path / "silica.extxyz", "--samples", 1,
+                 "--curve-steps", 0, "--no-quench", "--out", tmp_path / "e")
+    assert result.exit_code == 0, result.output
+    found = json.loads((tmp_path / "e" / "evaluation.json").read_text())
+    samples, unseen, networks = found["rows"]
+    assert samples["cells"] == 1 and unseen["cells"] == 1 and networks["cells"] == 3
+    assert networks["shares"]["Si-O 4"] == networks["shares"]["O-Si 2"] == 1
+    assert networks["coordination"] == 0 and samples["coordination"] > 10  # it is untrained
+    assert networks["known"] == 1 and "Si-O 4" in result.output and "O-O 0" not in result.output
+    assert found["potentials"] == ["vashishta"]
+    assert found["cutoffs_from"]["Si-O"].startswith("first minimum") and found["atoms"] == 24
 
 
 def test_what_cannot_be_judged_is_refused_before_anything_is_written(tiny, tmp_path) -> None:
