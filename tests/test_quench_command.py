@@ -3,6 +3,7 @@
 import pytest
 from command_runner import refused, run
 
+from diffxas import quench as corpus_module
 from diffxas import quench_report
 
 FLAGS = ["--melt", 5000, "--melt-ps", 0.02, "--rate", 100_000, "--atoms", 16]
@@ -41,3 +42,12 @@ def test_bad_input_is_refused_before_work(tmp_path, given, words):
     out = tmp_path / "out"
     assert words in refused("quench", *given, "--out", out)
     assert not out.exists()
+
+
+def test_an_interrupted_quench_says_that_it_resumes(tmp_path, monkeypatch):
+    def interrupted(*given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(corpus_module, "quench", interrupted)
+    stopped = run("quench", "--density", 2.5, *FLAGS, "--out", tmp_path / "run")
+    assert stopped.exit_code == 130 and "the same command resumes" in stopped.stderr

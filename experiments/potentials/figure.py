@@ -30,7 +30,7 @@ def draw(found: Sequence[Series], references: Sequence[Series]) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10.5, 4.4), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(12.0, 4.4), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, 2, sharey=True)
     for axis, column, title in ((axes[0], 2, "sp3: four bonds"), (axes[1], 1, "sp2: three bonds")):
@@ -47,5 +47,6 @@ def draw(found: Sequence[Series], references: Sequence[Series]) -> Figure:
         axis.set_xlabel("density (g/cm³)")
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel("share of atoms (%)")
-    axes[0].legend(frameon=False, fontsize=8)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", frameon=False,
+                  fontsize=8)
     return figure
