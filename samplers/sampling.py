@@ -7,8 +7,8 @@ r"""Reverse diffusion: from noise to a structure, at most 64 calls of a denoiser
 
 T. Karras and others, Elucidating the design space of diffusion-based generative models,
 arXiv:2206.00364 (2022), algorithm 2 without its second-order correction; s is their S_noise, here
-below one for the reason given in :mod:`samplers.tempered`. Noise levels and the step are those of
-``diffusers.EDMEulerScheduler``. The step is taken on the displacement x_hat - x_0, because the
+below one for the reason given in :mod:`samplers.tempered`. The step is that of
+``diffusers.EDMEulerScheduler``. It is taken on the displacement x_hat - x_0, because the
 scheduler computes in single precision: rounding then acts on angstroms of displacement, not on
 coordinates of a large cell.
 """
@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -38,7 +39,9 @@ MAXIMUM_STEPS = 64
 class SamplingSchedule:
     """Noise levels (angstrom) and the noise put back in between.
 
-    ``churn`` is the relative rise of the level before a call, applied between ``churn_low`` and
+    Levels fall from ``sigma_max`` to ``bond_high`` and from ``bond_low`` to ``sigma_min`` in equal
+    ratios, and in between by equal steps: there bonds are made and broken, ``bond_share`` of the
+    calls are spent there, and the noise put back makes them corrector steps. ``churn`` is the relative rise of the level before a call, applied between ``churn_low`` and
     ``churn_high``; ``noise_scale`` multiplies the noise put back. ``begin`` is the level at which
     the walk is entered, and above which it never rises; None for ``sigma_max``.
     """
@@ -46,7 +49,9 @@ class SamplingSchedule:
     steps: int = 64
     sigma_max: float = 1.2
     sigma_min: float = 0.03
-    rho: float = 5.0
+    bond_high: float = 0.5
+    bond_low: float = 0.12
+    bond_share: float = 0.64
     churn: float = 0.5
     churn_low: float = 0.03
     churn_high: float = 1.0
@@ -68,9 +73,16 @@ class SamplingSchedule:
 
     def levels(self) -> list[float]:
         """Noise levels of the walk: from ``sigma_max`` (``begin``) to ``sigma_min``, and 0."""
-        scheduler = _scheduler(self.sigma_min, self.sigma_max, self.rho)
-        scheduler.set_timesteps(self.steps)
-        levels = [float(s) for s in scheduler.sigmas]
+        done = np.linspace(0.0, 1.0, self.steps)
+        first = 0.36 * (1 - self.bond_share)  # of the rest, the shares above and below the bonds
+        last = first + self.bond_share
+        high, middle, low = (
+            (upper * (lower / upper) ** fraction if ratio else upper + fraction * (lower - upper))
+            for upper, lower, fraction, ratio in (
+                (self.sigma_max, self.bond_high, done / first, True),
+                (self.bond_high, self.bond_low, (done - first) / self.bond_share, False),
+                (self.bond_low, self.sigma_min, (done - last) / (1 - last), True)))
+        levels = [*np.where(done < first, high, np.where(done < last, middle, low)).tolist(), 0.0]
         if self.begin is None:
             return levels
         return [self.begin, *(s for s in levels if s < self.begin)]
@@ -83,11 +95,10 @@ class SamplingSchedule:
         return sigma
 
 
-def _scheduler(sigma_min: float, sigma_max: float, rho: float = 7.0) -> EDMEulerScheduler:
+def _scheduler(sigma_min: float, sigma_max: float) -> EDMEulerScheduler:
     from diffusers import EDMEulerScheduler
 
-    return EDMEulerScheduler(sigma_min=sigma_min, sigma_max=sigma_max, rho=rho,
-                             num_train_timesteps=2)
+    return EDMEulerScheduler(sigma_min=sigma_min, sigma_max=sigma_max, num_train_timesteps=2)
 
 
 def euler_step(x: Tensor, x_0: Tensor, sigma: float, sigma_next: float) -> Tensor:

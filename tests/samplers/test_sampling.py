@@ -23,7 +23,7 @@ from samplers.sampling import MAXIMUM_STEPS, SamplingSchedule, Step, euler_step,
 
 N_ATOMS = 6000
 SCHEDULE = SamplingSchedule(noise_scale=1.0)
-FINE = SamplingSchedule(steps=MAXIMUM_STEPS, sigma_max=1.2, sigma_min=0.03, rho=5.0, churn=0.05,
+FINE = SamplingSchedule(steps=MAXIMUM_STEPS, sigma_max=1.2, sigma_min=0.03, churn=0.05,
                         churn_low=0.06, churn_high=1.2, noise_scale=1.0)
 MEAN, WIDTH = 0.4, 0.4
 EXACT = GaussianDenoiser(MEAN, WIDTH)
@@ -173,16 +173,25 @@ def test_the_whole_walk_is_that_of_a_reference_loop():
 
 
 @pytest.mark.parametrize("steps", [2, 6, 48, 64])
-def test_levels_fall_from_the_highest_to_zero_as_karras_has_them(steps):
+def test_levels_fall_from_the_highest_to_zero(steps):
     schedule = SamplingSchedule(steps=steps)
     levels = schedule.levels()
     assert len(levels) == steps + 1
     assert levels[0] == pytest.approx(schedule.sigma_max, rel=1e-6)
     assert levels[-2] == pytest.approx(schedule.sigma_min, rel=1e-5) and levels[-1] == 0
     assert all(a > b for a, b in pairwise(levels))
-    low, high = schedule.sigma_min ** (1 / schedule.rho), schedule.sigma_max ** (1 / schedule.rho)
-    ramp = np.linspace(0, 1, steps)
-    np.testing.assert_allclose(levels[:-1], (high + ramp * (low - high)) ** schedule.rho, rtol=1e-4)
+
+
+def test_the_calls_are_spent_where_bonds_are_decided():
+    schedule = SamplingSchedule()
+    levels = np.array(schedule.levels()[:-1])
+    inside = (levels <= schedule.bond_high) & (levels > schedule.bond_low)
+    assert inside.mean() == pytest.approx(schedule.bond_share, abs=1 / 64)
+    steps = -np.diff(levels[inside])
+    np.testing.assert_allclose(steps, steps.mean(), rtol=1e-6)  # equal steps between bonds' levels
+    for outside in (levels[levels > schedule.bond_high], levels[levels <= schedule.bond_low]):
+        ratios = outside[1:] / outside[:-1]
+        np.testing.assert_allclose(ratios, ratios.mean(), rtol=1e-6)
 
 
 @pytest.mark.parametrize("steps", [1, 0, -3, 65])
