@@ -195,7 +195,7 @@ def usual_densities(densities: np.ndarray) -> list[float]:
     wanted = (np.linspace(low + margin, high - margin, count) if count > 1
               else np.median(densities)[None])
     found = [float(densities[np.abs(densities - one).argmin()]) for one in wanted]
-    return sorted({round(one, 2) for one in found})
+    return sorted({round(one, 3) for one in found})
 
 
 def check_densities(chosen: Sequence[float], densities: np.ndarray) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from diffxas.networks import ANGLE_BIN, LOCAL, NEAR, WITHIN, local_value, radii
 from diffxas.plots import COORDINATION_COLOURS, DPI, GREY, SAMPLE_COLOURS
 from diffxas.rings import SMALLEST_RING
-from samplers.evaluation_measures import Judge, Member, Row
+from samplers.evaluation_measures import Judge, Member, Row, trivial
 from samplers.learning_curve import SIGMAS, Losses
 
 if TYPE_CHECKING:
@@ -40,8 +40,9 @@ def coordination_figure(judge: Judge, samples: By, quenched: Sequence[Member]) -
     """Shares by bonds against density: reference as dots with its fit, samples as diamonds."""
     everything = [*judge.reference, *quenched, *(one for group in samples.values()
                                                  for one in group)]
-    keys = [key for key in judge.reference[0].profile.shares
-            if max(one.profile.shares.get(key, 0) for one in everything) > LEAST_SHARE]
+    keys = [key for key in sorted({key for one in everything for key in one.profile.shares})
+            if not trivial(key)
+            and max(one.profile.shares.get(key, 0) for one in everything) > LEAST_SHARE]
     pairs = list(dict.fromkeys(key.rpartition(" ")[0] for key in keys))
     figure, axes = _axes(1, max(1, len(pairs)), 7.2 if len(pairs) < 2 else 4.0 * len(pairs), 4.2)
     for axis, pair in zip(axes[0], pairs, strict=False):
@@ -66,6 +67,8 @@ def _against_density(axis: Axes, reference: Sequence[Member], samples: By,
     grid = np.linspace(density.min(), density.max(), 80)
     axis.plot(grid, [local_value(density, values, x, within) for x in grid], color=colour, lw=1.0,
               label=label)
+    if np.ptp(density) < NEAR:
+        axis.set_xlim(density.min() - NEAR, density.max() + NEAR)
     for rho, members in samples.items():
         found = np.array([value(one) for one in members])
         axis.errorbar(rho, np.nanmean(found), np.nanstd(found), fmt="D", ms=6.5, color=colour,

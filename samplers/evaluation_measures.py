@@ -103,6 +103,13 @@ class Row:
         return self.known - self.expected
 
 
+def trivial(key: str) -> bool:
+    """No bonds between like atoms, as in "O-O 0", is what one expects."""
+    pair, _, number = key.rpartition(" ")
+    one, _, other = pair.partition("-")
+    return bool(pair) and one == other and number == "0"
+
+
 class Judge:
     """The reference and the training set: what every cell is held against.
 
@@ -139,8 +146,8 @@ class Judge:
                 else np.ones(len(self.reference), bool))
 
     def line(self, member: Member) -> dict[str, float]:
-        """Shares by bonds at a cell's density."""
-        keys = dict.fromkeys(key for one in self.reference for key in one.profile.shares)
+        """Shares by bonds at a cell's density, those that only the cell has included."""
+        keys = dict.fromkeys(key for one in (*self.reference, member) for key in one.profile.shares)
 
         def share(key: str) -> Callable[[Member], float]:
             return lambda one: one.profile.shares.get(key, 0.0)
@@ -256,8 +263,8 @@ def _error(values: Sequence[float]) -> float:
 def _row(judge: Judge, what: str, density: float, members: Sequence[Member],
          floor: Mapping[str, float]) -> Row:
     lines = [judge.line(one) for one in members]
-    keys = list(lines[0])
-    off = {key: [100 * (one.profile.shares.get(key, 0.0) - line[key])
+    keys = list(dict.fromkeys(key for line in lines for key in line))
+    off = {key: [100 * (one.profile.shares.get(key, 0.0) - line.get(key, 0.0))
                  for one, line in zip(members, lines, strict=True)] for key in keys}
     worst = max(keys, key=lambda key: abs(_mean(off[key])))
     distance = {curve: _median(judge, members, curve) for curve in CURVES}
@@ -268,7 +275,7 @@ def _row(judge: Judge, what: str, density: float, members: Sequence[Member],
     return Row(
         what=what, density=density, cells=len(members),
         shares={k: _mean([one.profile.shares.get(k, 0.0) for one in members]) for k in keys},
-        line={k: _mean([line[k] for line in lines]) for k in keys},
+        line={k: _mean([line.get(k, 0.0) for line in lines]) for k in keys},
         coordination=abs(_mean(off[worst])), coordination_error=_error(off[worst]),
         distance=distance,
         ratio={c: distance[c] / floor[c] if floor[c] > 0 else float("nan") for c in CURVES},
@@ -289,7 +296,8 @@ def _excess_error(judge: Judge, density: float, known: Sequence[float]) -> float
 def _over_all(what: str, rows: Sequence[Row]) -> Row:
     """The worst coordination, and means over densities of everything else."""
     worst = max(rows, key=lambda row: row.coordination)
-    keys, potentials = list(rows[0].shares), list(rows[0].energy)
+    keys = list(dict.fromkeys(key for row in rows for key in row.shares))
+    potentials = list(rows[0].energy)
 
     def combined(errors: Sequence[float]) -> float:
         finite = [e for e in errors if np.isfinite(e)]
@@ -302,8 +310,8 @@ def _over_all(what: str, rows: Sequence[Row]) -> Row:
 
     return Row(
         what=what, density=None, cells=sum(row.cells for row in rows),
-        shares={k: _mean([row.shares[k] for row in rows]) for k in keys},
-        line={k: _mean([row.line[k] for row in rows]) for k in keys},
+        shares={k: _mean([row.shares.get(k, 0.0) for row in rows]) for k in keys},
+        line={k: _mean([row.line.get(k, 0.0) for row in rows]) for k in keys},
         coordination=worst.coordination, coordination_error=worst.coordination_error,
         distance={c: _mean([row.distance[c] for row in rows]) for c in CURVES},
         ratio={c: _mean([row.ratio[c] for row in rows]) for c in CURVES},

@@ -25,6 +25,7 @@ from samplers.evaluation_measures import (
     SAMPLES,
     UNSEEN,
     Row,
+    trivial,
 )
 from samplers.evaluation_verdict import Evidence, thresholds, verdict
 from samplers.learning_curve import SIGMAS, Losses, fall
@@ -129,7 +130,8 @@ def table_of(content: Mapping[str, Any],
     """Header and rows in words, what is asked last."""
     potentials = content["potentials"]
     dense = any(row["density"] is not None for row in rows)
-    keys = [key for key in rows[0]["shares"] if not _trivial(key) and any(
+    keys = [key for key in sorted({key for row in rows for key in row["shares"]})
+            if not trivial(key) and any(
         max(row["shares"].get(key) or 0, row["line"].get(key) or 0) > SHOWN_SHARE for row in rows)]
     header = ["", *(["g/cm3"] if dense else []), "cells",
               *([f"{_bonds(keys)} %", "fit"] if dense else []), "off, points", *CURVES,
@@ -151,13 +153,6 @@ def table_of(content: Mapping[str, Any],
              *[f"{ENERGY:.3f}"] * len(potentials), *[f"x{MOVED:g}"] * len(potentials),
              f"+{100 * EXCESS:g}", ""]
     return header, [*found, asked]
-
-
-def _trivial(key: str) -> bool:
-    """No bonds between like atoms, as in "O-O 0", is what one expects."""
-    pair, _, number = key.rpartition(" ")
-    one, _, other = pair.partition("-")
-    return bool(pair) and one == other and number == "0"
 
 
 def _bonds(keys: Sequence[str]) -> str:

@@ -41,9 +41,10 @@ class SamplingSchedule:
 
     Levels fall from ``sigma_max`` to ``bond_high`` and from ``bond_low`` to ``sigma_min`` in equal
     ratios, and in between by equal steps: there bonds are made and broken, ``bond_share`` of the
-    calls are spent there, and the noise put back makes them corrector steps. ``churn`` is the relative rise of the level before a call, applied between ``churn_low`` and
-    ``churn_high``; ``noise_scale`` multiplies the noise put back. ``begin`` is the level at which
-    the walk is entered, and above which it never rises; None for ``sigma_max``.
+    calls are spent there, and the noise put back makes them corrector steps. ``churn`` is the
+    relative rise of the level before a call, applied between ``churn_low`` and ``churn_high``;
+    ``noise_scale`` multiplies the noise put back. ``begin`` is the level at which the walk is
+    entered, and above which it never rises; None for ``sigma_max``.
     """
 
     steps: int = 64
