@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -115,6 +114,7 @@ def set_up(spectrum: Spectrum | None, options: GenerateOptions) -> Setup:
         For whatever cannot be used, before any long computation.
     """
     from diffxas.denoiser import ANY
+    from diffxas.potentials import potential_hash
     from diffxas.prior import find_prior, load_prior
     from diffxas.weights import find_model, read_config, weights_hash
     from samplers.sampling import SamplingSchedule
@@ -153,11 +153,11 @@ def set_up(spectrum: Spectrum | None, options: GenerateOptions) -> Setup:
     identity = {**kept, "cell": None if options.cell is None else list(options.cell),
                 "composition": ",".join(f"{k}:{n}" for k, n in box.composition.items()),
                 "potential": potential or options.potential,
+                "potential_hash": None if potential is None else potential_hash(potential),
                 "start": None if options.start is None else file_hash(options.start),
                 "window": None if options.window is None else list(options.window),
                 "prior_hash": weights["prior"], "surrogate_hash": weights.get("surrogate"),
-                "target_hash": None if target is None else target.hash, "kind": kind or ANY,
-                **({} if potential is None else _potential_hash(potential))}
+                "target_hash": None if target is None else target.hash, "kind": kind or ANY}
     prior.to(options.device)
     return Setup(options, box, system, arrangement, prior, surrogate, no_spectra, target, schedule,
                  temperature, kind, relaxation, warnings, identity, weights, cutoffs)
@@ -235,19 +235,6 @@ def _surrogate(options: GenerateOptions, elements: Sequence[str],
         raise InputError(f"--edge must go with a surrogate of the composition, received "
                          f"{options.edge} where {knows}: leave --edge out")
     return None, f"none: the surrogate {knows}"
-
-
-def _potential_hash(spec: str) -> dict[str, str]:
-    """SHA-256 over the user's files that a potential consists of; nothing for those by name."""
-    from diffxas.potentials import potential_files
-
-    files = potential_files(spec)
-    if not files:
-        return {}
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(file.read_bytes())
-    return {"potential_hash": digest.hexdigest()}
 
 
 def _check_edge(options: GenerateOptions, surrogate: Surrogate) -> None:
