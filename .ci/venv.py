@@ -28,7 +28,7 @@ def wanted() -> str:
 
 
 def install(torch_flags: list[str]) -> None:
-    """Make the environment and install torch, then the project with what it needs."""
+    """Make the environment and install torch, the project with what it needs, and Lightshow."""
     python = VENV / "bin" / "python"
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", VENV], check=True)
@@ -36,6 +36,8 @@ def install(torch_flags: list[str]) -> None:
     pip = [python, "-m", "pip", "install", "--disable-pip-version-check", "-c", CONSTRAINTS]
     subprocess.run([*pip, *torch_flags, pin], check=True)
     subprocess.run([*pip, "-e", f"{ROOT}[dev]"], check=True)
+    # Its own pins (pymatgen of 2024) would take half of the above back.
+    subprocess.run([*pip, "--no-deps", "lightshow"], check=True)
 
 
 def main() -> int:

@@ -38,6 +38,7 @@ from diffxas.errors import RunError
 from diffxas.structure import Structure
 from samplers.start import STREAM_CALIBRATION
 from surrogates.base import Surrogate
+from surrogates.metrics import rms
 from surrogates.observation import Fit, Observation
 
 N_REFERENCE = 216
@@ -170,9 +171,9 @@ def calibrate(denoiser: Denoiser, surrogate: Surrogate, samples: Sequence[Struct
     # Two samples may be alike by chance; cells of independent sites would scatter by this much.
     between = max(float(np.var(spectra, axis=0, ddof=1).mean()),
                   float(np.mean(scatter_of_cell or [0.0])))
-    error = np.maximum.accumulate(np.sqrt((scatter**2).mean((0, 2, 3))))
+    error = np.maximum.accumulate(rms(scatter, (0, 2, 3)))
     return Calibration(
-        np.array(LEVELS), by_sample.mean(0), np.sqrt((difference**2).mean((0, 2, 3))),
+        np.array(LEVELS), by_sample.mean(0), rms(difference, (0, 2, 3)),
         error, float(np.sqrt(2 * between)),
     )
 

@@ -26,6 +26,7 @@ from functools import lru_cache
 import numpy as np
 
 from diffxas.errors import InputError, RunError
+from surrogates.metrics import rms
 from surrogates.nuisances import ForwardModel, Nuisance, NuisanceOptions
 
 CORRELATION_LENGTH = 1.0
@@ -75,7 +76,7 @@ class Fit:
     @property
     def residual_rms(self) -> float:
         """Root mean square of the residual over the window, target units."""
-        return float(np.sqrt(np.mean(self.residual**2)))
+        return float(rms(self.residual))
 
     @property
     def log_likelihood(self) -> float:
@@ -173,7 +174,7 @@ class MeasuredObservation(Observation):
                  options: NuisanceOptions | None = None) -> None:
         super().__init__(energy, target, grid, window, noise, exclude)
         self.options = options or NuisanceOptions()
-        level = float(np.sqrt(np.mean(target[self.mask]**2)))
+        level = float(rms(target[self.mask]))
         self.nuisances: tuple[Nuisance, ...] = self.options.table(level)
         self.mean = np.array([n.mean for n in self.nuisances])
         self.width = np.array([n.width for n in self.nuisances])

@@ -17,6 +17,7 @@ import numpy as np
 from diffxas.errors import InputError, RunError
 from diffxas.files import replacing
 from diffxas.structure import Structure
+from surrogates.metrics import rms
 from surrogates.protocol import SurrogateModel, UncertainSurrogate, check_structure
 
 UNCERTAIN = 0.25
@@ -128,7 +129,7 @@ def write_prediction(path: str | Path, prediction: Prediction) -> list[Path]:
 
 def relative_uncertainty(mu: np.ndarray, deviation: np.ndarray) -> float:
     """Root mean square of the deviation over that of the spectrum, both (n_grid,)."""
-    return float(np.sqrt(np.mean(deviation**2) / max(float(np.mean(mu**2)), 1e-300)))
+    return float(rms(deviation) / max(float(rms(mu)), 1e-150))
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Iterable[object]]) -> None:

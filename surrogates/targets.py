@@ -14,6 +14,7 @@ import numpy as np
 
 from diffxas.errors import InputError
 from diffxas.spectrum import MINIMUM_POINTS, Spectrum
+from surrogates.metrics import rms
 from surrogates.nuisances import NuisanceOptions
 from surrogates.observation import (
     ComputedObservation,
@@ -73,7 +74,7 @@ def observation_for(target: Spectrum, model_energy: np.ndarray, *, target_kind: 
         # Where a computed spectrum rises fastest is its edge, however it is scaled.
         edge = float(target.energy[np.argmax(np.gradient(target.mu, target.energy))])
         mask = _checked_mask(target.energy, chosen, edge, exclude)
-        level = COMPUTED_NOISE * float(np.sqrt(np.mean(target.mu[mask]**2)))
+        level = COMPUTED_NOISE * float(rms(target.mu[mask]))
         return ComputedObservation(target.energy, target.mu, grid, chosen,
                                    noise or level, exclude), reason
     if normalisation is None:
@@ -91,7 +92,7 @@ def observation_for(target: Spectrum, model_energy: np.ndarray, *, target_kind: 
                          f"choose another --window")
     priors = options or (NuisanceOptions() if carbon else replace(NuisanceOptions(), anchor=e0))
     curve = np.asarray(normalisation.norm, dtype=np.float64)
-    level = MEASURED_NOISE * float(np.sqrt(np.mean(curve[mask]**2)))
+    level = MEASURED_NOISE * float(rms(curve[mask]))
     return MeasuredObservation(target.energy, curve, grid, chosen, noise or level, exclude,
                                priors), reason
 

@@ -30,7 +30,7 @@ from experiments.surrogate.table import (  # noqa: E402
     feff_rows,
     leave_out,
 )
-from surrogates.training import error_table  # noqa: E402
+from surrogates.metrics import error_along_energy, error_table, mae  # noqa: E402
 
 COLOURS = {1.5: "#0072B2", 2.0: "#E69F00", 3.0: "#009E73", 3.5: "#CC79A7"}
 
@@ -40,7 +40,7 @@ def draw(left: Sequence[LeftOut]) -> Figure:
     figure = Figure(figsize=(11, 6.6), layout="constrained")
     axes = figure.subplots(2, 3)
     energy = left[0].items[0].energy
-    cells = sorted(((float(np.abs(error.mean(0)).mean()), item, predicted)
+    cells = sorted(((float(mae(error.mean(0), 0.0)), item, predicted)
                     for one in left for error, item, predicted
                     in zip(one.errors, one.items, one.predicted, strict=True)),
                    key=lambda cell: cell[0])
@@ -55,11 +55,10 @@ def draw(left: Sequence[LeftOut]) -> Figure:
     axes[0, 0].set_ylabel("mean over the cell (DFT units)")
     axes[0, 0].legend(frameon=False)
     _parity(axes[1, 0], left)
-    for axis, title, errors in (
-            (axes[1, 1], "single sites", [[(e**2).mean(0) for e in o.errors] for o in left]),
-            (axes[1, 2], "cell means", [[e.mean(0) ** 2 for e in o.errors] for o in left])):
-        for one, squares in zip(left, errors, strict=True):
-            axis.plot(energy, np.sqrt(np.mean(squares, 0)), color=COLOURS[one.density],
+    along = [error_along_energy(one.errors) for one in left]
+    for axis, title, kind in ((axes[1, 1], "single sites", 0), (axes[1, 2], "cell means", 1)):
+        for one, squares in zip(left, along, strict=True):
+            axis.plot(energy, np.sqrt(squares[kind]), color=COLOURS[one.density],
                       label=f"{one.density} g/cm³ left out")
         axis.set(title=title, xlabel="energy (eV)", ylabel="rms error", xlim=(280, 314))
     axes[1, 1].legend(frameon=False)

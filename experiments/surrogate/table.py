@@ -31,11 +31,11 @@ from surrogates.kernel import (
     principal,
 )
 from surrogates.loading import SHIPPED, load_surrogate
+from surrogates.metrics import error_table, scores
 from surrogates.model import EquivariantSurrogate
 from surrogates.training import (
     SurrogateTraining,
     configure,
-    error_table,
     split,
     structure_spectra,
     training_record,
@@ -173,7 +173,6 @@ def feff_rows(data: Sequence[SiteSpectra]) -> list[dict[str, Any]]:
     test = [d for d in data if d.theory == "FEFF" and held & {d.name, d.parent}]
     train = split(data, options)
     truth = np.concatenate([d.spectra for d in test])
-    variance = float(((truth - truth.mean(0)) ** 2).mean())
     trained = np.concatenate([d.spectra for d in train if d.theory == "FEFF"]).mean(0)
     predictions = {"mean of the training sites": np.broadcast_to(trained, truth.shape),
                    "kernel, low fidelity": np.concatenate(feff_of_kernel(train, test, options))}
@@ -181,10 +180,9 @@ def feff_rows(data: Sequence[SiteSpectra]) -> list[dict[str, Any]]:
     if isinstance(judge, EquivariantSurrogate):
         predictions["equivariant judge"] = np.concatenate(
             [feff_of_equivariant(judge, d) for d in test])
-    return [{"model": name, "held-out sites": len(truth),
-             "site MSE": float(((p - truth) ** 2).mean()),
-             "share of the variance": float(((p - truth) ** 2).mean()) / variance}
-            for name, p in predictions.items()]
+    table = {name: scores(p, truth) for name, p in predictions.items()}
+    return [{"model": name, "held-out sites": len(truth), "site MSE": found["mse"],
+             "share of the variance": found["variance_share"]} for name, found in table.items()]
 
 
 def config_agreement(left: Sequence[LeftOut]) -> float:
