@@ -34,7 +34,9 @@ from diffxas.weights import CONFIG, read_config, shipped_names
 from samplers.evaluate_command import evaluate
 from samplers.geometry import DENSEST, DENSEST_OF_ALL, LOOSEST
 from surrogates.commands import (
+    collect,
     compare,
+    decks,
     predict,
     surrogate_option,
     target_kind_option,
@@ -301,6 +303,6 @@ def _left_out(config: Mapping[str, Any]) -> str:
 
 train.add_command(train_prior)
 train.add_command(train_surrogate)
-for _command in (generate, predict, compare, inspect, relax, analyse, quench, train, evaluate,
-                 models):
+for _command in (generate, predict, compare, inspect, relax, analyse, quench, decks, collect, train,
+                 evaluate, models):
     main.add_command(_command)

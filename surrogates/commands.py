@@ -1,4 +1,7 @@
-"""The commands that need a surrogate: ``predict``, ``compare`` and ``train surrogate``."""
+"""The commands of surrogates and their data.
+
+``predict``, ``compare``, ``train surrogate``, ``decks`` and ``collect``.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ from diffxas.command_line import (
     training_options,
     window_option,
 )
-from diffxas.errors import InputError
+from diffxas.errors import InputError, RunError
 from diffxas.spectrum import parse_edge
 
 if TYPE_CHECKING:
@@ -148,9 +151,114 @@ def compare(target: Path, structures: tuple[Path, ...], out: Path, edge: str | N
 @click.command("surrogate", short_help="Train a surrogate on site spectra.")
 @training_options
 def train_surrogate(data: tuple[Path, ...], out: Path, config: Path | None) -> None:
-    """Train a surrogate on DATA: structure files and .npz files of their site spectra."""
+    """Train a surrogate on DATA: structure files with .npz files of their site spectra, folders
+    of both, sets of `diffxas collect`, or folders of FEFF runs."""
     paths = existing(data)
     from surrogates.training import train_surrogate as train
 
     folder = train(paths, out, config)
     click.echo(f"surrogate: {folder} (use it with --surrogate {folder})")
+
+
+CODE_NAMES = click.Choice(["feff", "vasp", "xspectra", "exciting", "ocean"])
+
+
+@click.command(short_help="Input decks for new spectra.")
+@click.argument("structures", metavar="STRUCTURE...", type=PATH, nargs=-1, required=True)
+@click.option("--code", type=CODE_NAMES, default="feff", show_default=True,
+              help="Which program the decks are for.")
+@click.option("--sites", default="12", show_default=True, metavar="N|all",
+              help="Absorbers of each structure, drawn among those that symmetry leaves different.")
+@out_option("Folder of the decks; it must be new, or hold these same decks.")
+@click.option("--edge", metavar="ELEMENT:EDGE", default=DEFAULT_EDGE, show_default=True,
+              help="Absorber and edge.")
+@click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Of the draw.")
+@click.option("--card", "cards", multiple=True, metavar="'NAME VALUES'",
+              help="A card of FEFF instead of the default's, such as 'FMS 5.0 0'; without values "
+                   "it is left out. Repeatable.  [default for C:K: SCF 3.0, FMS 4.2, COREHOLE FSR, "
+                   "XANES 3.6 0.07 0.2; otherwise Lightshow's]")
+@click.option("--radius", type=float, metavar="R",
+              help="Radius of FEFF's clusters, angstrom.  [default: 6.5 for C:K, otherwise 9]")
+def decks(structures: tuple[Path, ...], code: str, sites: str, out: Path, edge: str, seed: int,
+          cards: tuple[str, ...], radius: float | None) -> None:
+    """Write the inputs of a program (by Lightshow) for absorbers of every frame of STRUCTURE files.
+
+    `diffxas collect` takes finished FEFF runs from there to a training set. What cannot be given
+    away (VASP's POTCAR, pseudopotentials) is named in MISSING.txt.
+    """
+    element, name = parse_edge(edge)
+    number = _sites(sites)
+    from diffxas.structure_files import labelled_structures
+    from surrogates.decks import NOTE, DeckOptions, write_decks
+
+    changed = {words[0].upper(): " ".join(words[1:]) for words in map(str.split, cards) if words}
+    options = DeckOptions(code, element, "L23" if name == "L2,3" else name, number, seed, changed,
+                          radius)
+    written = write_decks(labelled_structures(structures), out, options, progress=True)
+    what = "already there" if written.already else "written"
+    click.echo(f"{what}: {written.decks} decks of {written.structures} structures for {code}, "
+               f"{element}:{options.edge}, in {out}")
+    if written.missing:
+        names = sorted({name for absent in written.missing.values() for name in absent})
+        click.echo(f"missing: {', '.join(names)} (see {out / NOTE})")
+
+
+def _sites(text: str) -> int | None:
+    if text == "all":
+        return None
+    if not text.isdigit():
+        raise InputError(f"--sites must be a number or `all`, received {text!r}: give the "
+                         f"absorbers of each structure")
+    return int(text)
+
+
+@click.command(short_help="Finished FEFF runs to a training set.")
+@click.argument("folder", metavar="DIR", type=PATH)
+@click.option("--out", type=PATH, metavar="SET",
+              help="Folder for structures.extxyz, spectra.npz and collect.json; an earlier set "
+                   "there is replaced.  [default: DIR/collected]")
+@click.option("--grid", type=float, nargs=3, metavar="LO HI STEP",
+              help="Common energies, eV.  [default: what all runs cover, in steps of 0.25]")
+@click.option("--held-out", metavar="SHARE|FILE",
+              help="Networks kept out of training: a share of them, or a file of names of "
+                   "structures or networks, one a line.  [default: none]")
+@click.option("--networks", "networks_file", type=PATH, metavar="FILE",
+              help="Lines FOLDER,NETWORK or STRUCTURE,NETWORK, where the runs do not tell of which "
+                   "material or network they are.")
+@click.option("--seed", type=int, default=0, show_default=True, metavar="N",
+              help="Of the draw of --held-out.")
+@click.option("--allow-leak", is_flag=True,
+              help="Let --held-out cut through a network, which tests memory.")
+@click.option("--keep-unconverged", is_flag=True,
+              help="Take runs whose potentials did not converge.")
+def collect(folder: Path, out: Path | None, grid: tuple[float, float, float] | None,
+            held_out: str | None, networks_file: Path | None, seed: int, allow_leak: bool,
+            keep_unconverged: bool) -> None:
+    """Turn the finished FEFF runs below DIR into a training set, and list the unfinished.
+
+    DIR was written by `diffxas decks`, or is any folder of runs (feff.inp, xmu.dat); there each
+    cluster becomes a structure.
+    """
+    from surrogates import collection
+
+    out = folder / "collected" if out is None else out
+    options = collection.CollectOptions(
+        grid, None if held_out is None else collection.read_held_out(held_out),
+        None if networks_file is None else collection.read_networks(networks_file), seed,
+        allow_leak, keep_unconverged)
+    if folder.is_dir():
+        collection.check_set(out)
+    found = collection.collect(folder, options, progress=True)
+    if found.unfinished:
+        click.echo(text_table(["no spectrum", "reason"],
+                              [[run.folder, run.reason] for run in found.unfinished]))
+    total = len(found.finished) + len(found.unfinished)
+    if not found.finished:
+        raise RunError(f"none of {total} runs in {folder} is finished: nothing was written")
+    collection.write_collection(found, out, folder)
+    click.echo(f"{len(found.finished)} of {total} runs finished, {found.element}:{found.edge}, "
+               f"{len(found.structures)} structures, {len(found.energy)} points from "
+               f"{found.energy[0]:g} to {found.energy[-1]:g} eV")
+    if found.held_out:
+        click.echo(f"held out: {', '.join(found.held_out)} ({int(found.part.sum())} sites)")
+    click.echo(f"training set: {out} (`diffxas train surrogate {out} --out MODEL`)")

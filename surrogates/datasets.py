@@ -2,7 +2,8 @@
 
 Structures come from any file that ASE reads, spectra from an npz given beside them: keys ``name``
 (n_structures,) and ``mu`` (n_structures, n_atoms, n_grid) for whole cells, or ``source``, ``site``,
-``mu`` (n_sites, n_grid) and ``energy`` for sites drawn from frames.
+``mu`` (n_sites, n_grid) and ``energy`` for sites drawn from frames; these may also hold ``split``
+(n_sites,), 0 for training, 1 for held out, -1 for neither, and ``element``, ``edge``, ``theory``.
 Without ``energy`` the axis of the DFT a-C set is meant: E = 274.4 + 0.40 i eV (a calibrated
 convention, uncertain by 0.3 eV in the offset and 0.40-0.435 in the slope).
 """
@@ -32,6 +33,7 @@ class SiteSpectra:
     spectra : (n_sites, n_grid) float32
     energy : (n_grid,) eV
     parent : bond network that the structure descends from; splits are made by it
+    part : 0 for training, 1 for held out, -1 for neither
     """
 
     structure: Structure
@@ -43,6 +45,7 @@ class SiteSpectra:
     energy: np.ndarray
     element: str = "C"
     edge: str = "K"
+    part: int = 0
 
 
 def load_site_spectra(paths: Sequence[Path]) -> list[SiteSpectra]:
@@ -131,8 +134,14 @@ def _drawn_sites(path: Path, columns: dict[str, np.ndarray],
         raise InputError(f"source, site and mu in {path} must have a row for each site, received "
                          f"{len(sources)}, {len(sites)} and {len(columns['mu'])} rows")
     _check_spectra(path, columns["energy"], columns["mu"])
-    for source in dict.fromkeys(sources):
-        rows = np.flatnonzero(sources == source)
+    parts = columns.get("split", np.zeros(len(sources), dtype=int)).astype(int)
+    if len(parts) != len(sources):
+        raise InputError(f"split in {path} must have a row for each site, received {len(parts)} "
+                         f"for {len(sources)} sites: leave it out, or give every site its part")
+    element, edge, theory = (str(columns.get(key, default)) for key, default in (
+        ("element", "C"), ("edge", "K"), ("theory", "FEFF")))
+    for source, part in dict.fromkeys(zip(sources.tolist(), parts.tolist(), strict=True)):
+        rows = np.flatnonzero((sources == source) & (parts == part))
         name = source.split("/")[-1]
         key = name if source.startswith("a-C-K-edge/") else source
         frame = _find(structures, key, path)
@@ -141,9 +150,9 @@ def _drawn_sites(path: Path, columns: dict[str, np.ndarray],
         if outside:
             raise InputError(f"site in {path} must be 0 to {len(frame) - 1} for {source}, "
                              f"received {outside[0]}: count atoms from 0")
-        items.append(SiteSpectra(frame, name, parent, "FEFF", sites[rows].astype(int),
+        items.append(SiteSpectra(frame, name, parent, theory, sites[rows].astype(int),
                                  columns["mu"][rows].astype(np.float32),
-                                 columns["energy"]))
+                                 columns["energy"], element, edge, part))
     return items
 
 

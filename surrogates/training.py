@@ -26,10 +26,13 @@ from diffxas.prior import build_options, read_names, read_toml, refuse_other_run
 from diffxas.training import Schedule, train
 from diffxas.weights import save_model
 from surrogates.base import Surrogate
-from surrogates.datasets import SiteSpectra, load_site_spectra
+from surrogates.datasets import SiteSpectra
 from surrogates.kernel import KernelConfig, KernelSurrogate, fit_kernel
 from surrogates.left_out import NetworkSplit, network_splits
+from surrogates.metrics import error_along_energy, error_table
 from surrogates.model import Readout, SurrogateConfig, SurrogateNetwork, Theory
+from surrogates.splits import HELD_OUT, TRAINING, check_split
+from surrogates.training_data import load_training_data
 
 FAMILIES = ("equivariant", "kernel")
 
@@ -51,9 +54,11 @@ class SurrogateTraining:
     axis_note : what is known of the energy axis; stored with the weights
     family : ``equivariant`` (:mod:`surrogates.model`) or ``kernel`` (:mod:`surrogates.kernel`)
     left_out_networks : measure the error with each network of the first theory left out in turn
+    allow_leak : let ``exclude``, or the data's own split, cut through a network
     """
 
     family: str = "equivariant"
+    allow_leak: bool = False
     left_out_networks: bool = False
     theory_weights: dict[str, float] = field(default_factory=dict)
     exclude: str = ""
@@ -141,15 +146,22 @@ def stacked(group: Sequence[SiteSpectra], draw: np.ndarray) -> tuple[np.ndarray,
 
 
 def split(data: Sequence[SiteSpectra], options: SurrogateTraining) -> list[SiteSpectra]:
-    """What may be trained on: without the excluded names and the left-out densities."""
+    """What may be trained on: without excluded names, left-out densities and held-out sites.
+
+    Raises
+    ------
+    InputError
+        If excluded names or held-out sites are of networks that are trained on all the same.
+    """
     excluded = read_names(Path(options.exclude)) if options.exclude else set()
-    kept = []
+    parts = []
     for item in data:
         near = any(abs(item.structure.density - d) <= options.leave_out_margin
                    for d in options.leave_out_density)
-        if not near and not excluded & {item.name, item.parent}:
-            kept.append(item)
-    return kept
+        left_out = bool(excluded & {item.name, item.parent})
+        parts.append(-1 if near else HELD_OUT if left_out else item.part)
+    check_split([item.parent for item in data], parts, allow_leak=options.allow_leak)
+    return [item for item, part in zip(data, parts, strict=True) if part == TRAINING]
 
 
 def train_surrogate(paths: Sequence[Path], folder: Path, config: Path | None = None) -> Path:
@@ -162,7 +174,7 @@ def train_surrogate(paths: Sequence[Path], folder: Path, config: Path | None = N
     """
     options: SurrogateTraining = build_options(SurrogateTraining, read_toml(config), "the config")
     schedule: Schedule = build_options(Schedule, options.schedule, "[schedule]")
-    data = split(load_site_spectra(paths), options)
+    data = split(load_training_data(paths), options)
     if not data:
         raise InputError("training data must hold at least one structure, received none after "
                          "exclude and leave_out_density: check both in the config")
@@ -212,8 +224,9 @@ def left_out_networks(splits: Sequence[NetworkSplit], config: KernelConfig, reco
         errors = [structure_spectra(fitted, d) - d.spectra for d in one.test]
         density = float(np.mean(one.densities))
         by_network[one.parent] = error_table(errors) | {"density": density}
-        site.append(np.mean([(e**2).mean(0) for e in errors], 0))
-        mean.append(np.mean([e.mean(0) ** 2 for e in errors], 0))
+        of_sites, of_mean = error_along_energy(errors)
+        site.append(of_sites)
+        mean.append(of_mean)
     return {"networks": by_network, "site_error": np.sqrt(np.mean(site, 0)).tolist(),
             "mean_error": np.sqrt(np.mean(mean, 0)).tolist()}
 
@@ -268,7 +281,9 @@ def training_record(data: Sequence[SiteSpectra], options: SurrogateTraining,
         "density_range": [round(min(densities), 3), round(max(densities), 3)],
         "model": config.to_dict(),
         "training": {
-            "data_hash": digest.hexdigest(), "options": asdict(options),
+            "data_hash": digest.hexdigest(),
+            "options": {key: value for key, value in asdict(options).items()
+                        if key != "allow_leak" or value},
             "structures": [f"{item.theory}:{item.name}" for item in data],
             "parents": sorted({item.parent for item in data}),
             "sites": {name: sum(len(d.sites) for d in data if d.theory == name)
@@ -281,12 +296,3 @@ def structure_spectra(surrogate: Surrogate, item: SiteSpectra) -> np.ndarray:
     """Predictions for the labelled sites of one structure, (n_sites, n_grid)."""
     rows = {int(atom): k for k, atom in enumerate(surrogate.absorbers(item.structure))}
     return surrogate.predict_sites(item.structure)[[rows[int(site)] for site in item.sites]]
-
-
-def error_table(errors: Sequence[np.ndarray]) -> dict[str, float]:
-    """The same from the errors of the sites, (n_sites, n_grid) for each structure."""
-    rows = [((e**2).mean(), np.abs(e).mean(), np.abs(e.mean(0)).mean()) for e in errors]
-    site_mse, site_mae, mean_mae = np.mean(rows, axis=0)
-    return {"site_mse": float(site_mse), "site_mae": float(site_mae),
-            "cell_mean_mae": float(mean_mae)}
-

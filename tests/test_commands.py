@@ -25,6 +25,8 @@ WORDS = {
     "quench": ["--density", "--atoms", "--composition", "--potential", "--rate", "--cells",
                "--seed", "--out", "--melt", "--melt-ps", "--timestep", "--anneal", "--anneal-ps",
                "--snapshot-300K", "--workers"],
+    "decks": ["--code", "--sites", "--out", "--edge", "--seed", "--card", "--radius"],
+    "collect": ["--out", "--grid", "--held-out", "--networks", "--allow-leak"],
     "evaluate": ["prior"],
     "models": [],
 }

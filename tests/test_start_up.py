@@ -50,7 +50,7 @@ def test_importing_a_package_loads_nothing_heavy(package):
     ["--help"], ["generate", "--help"], ["predict", "--help"], ["compare", "--help"],
     ["inspect", "--help"], ["relax", "--help"], ["analyse", "--help"], ["train", "prior", "--help"],
     ["train", "surrogate", "--help"], ["models", "--help"],
-    ["evaluate", "prior", "--help"],
+    ["evaluate", "prior", "--help"], ["decks", "--help"], ["collect", "--help"],
 ], ids=" ".join)
 def test_help_loads_nothing_heavy(arguments):
     text, loaded = loaded_by(HELP.format(arguments=arguments))

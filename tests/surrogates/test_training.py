@@ -18,7 +18,6 @@ from surrogates.loading import SHIPPED, load_surrogate
 from surrogates.training import (
     SpectraLoss,
     SurrogateTraining,
-    error_table,
     network_weights,
     split,
     stacked,
@@ -118,11 +117,6 @@ def test_networks_weigh_equally_not_cells():
     spectra, weights = stacked(group, network_weights(group))
     assert len(spectra) == len(weights) == 4 * 24
     assert weights[:72].sum() == pytest.approx(0.5) == weights[72:].sum()
-
-
-def test_errors_are_means_over_structures():
-    zero, two = np.zeros((3, 4)), np.array([[2.0] * 4, [-2.0] * 4])
-    assert error_table([zero, two]) == {"site_mse": 2.0, "site_mae": 1.0, "cell_mean_mae": 0.0}
 
 
 KERNEL = """
