@@ -11,7 +11,6 @@ other cards, edges or elements are of another theory and are not mixed.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ import diffxas
 from diffxas.errors import InputError
 from diffxas.files import check_writable, replacing, write_json
 from diffxas.structure import Structure
-from surrogates.decks import MANIFEST, STRUCTURES, read_manifest
+from surrogates.decks import MANIFEST, STRUCTURES, read_manifest, safe_name
 from surrogates.feff import INPUT, FeffInput, FeffSpectrum, Unfinished, converged, read_input
 from surrogates.feff import read_spectrum as read_xmu
 from surrogates.splits import HELD_OUT, check_share, draw_networks, hold_out, networks
@@ -186,9 +185,13 @@ def _planned(manifest: Path, structures: dict[str, Structure]) -> list[Place]:
         raise InputError(f"runs to collect must be of FEFF, received {manifest} of "
                          f"{content['code']}: collect FEFF's folders, and bring other spectra as "
                          f"an npz")
-    names = {}
-    for structure in read_structures(manifest.parent / STRUCTURES):
-        own = name = str(structure.info["name"])
+    frames = read_structures(manifest.parent / STRUCTURES)
+    if len(frames) != len(content["structures"]):
+        raise InputError(f"{STRUCTURES} must hold the {len(content['structures'])} structures of "
+                         f"{manifest}, received {len(frames)}: restore it")
+    names: dict[str, str] = {}
+    for structure, row in zip(frames, content["structures"], strict=True):
+        own = name = str(row["name"])
         number = 1
         while name in structures and not _same(structures[name], structure):
             number += 1
@@ -209,7 +212,7 @@ def _read(root: Path, place: Place, *, keep_unconverged: bool) -> Run:
     where = str(folder.relative_to(root))
     if where == ".":
         where = folder.resolve().name
-    own = name or re.sub(r"[^\w.+#=-]+", "_", where)
+    own = name or safe_name(where)
     try:
         asked = read_input(folder)
         if structure is not None:

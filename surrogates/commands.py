@@ -198,6 +198,8 @@ def decks(structures: tuple[Path, ...], code: str, sites: str, out: Path, edge: 
     what = "already there" if written.already else "written"
     click.echo(f"{what}: {written.decks} decks of {written.structures} structures for {code}, "
                f"{element}:{options.edge}, in {out}")
+    if code == "feff":
+        click.echo(f"run FEFF in each folder that has a feff.inp, then `diffxas collect {out}`")
     if written.missing:
         names = sorted({name for absent in written.missing.values() for name in absent})
         click.echo(f"missing: {', '.join(names)} (see {out / NOTE})")

@@ -210,9 +210,20 @@ def unlike_names(labelled: Sequence[tuple[str, Structure]]) -> list[str]:
     counts = Counter(own)
     names = [name if counts[name] == 1 else f"{label.split('#')[0]}_{name}"
              for name, (label, _) in zip(own, labelled, strict=True)]
-    names = [re.sub(r"[^\w.+#=-]+", "_", name).strip(".") or "structure" for name in names]
+    names = [safe_name(name) for name in names]
     again = Counter(names)
     return [name if again[name] == 1 else f"{name}_{k}" for k, name in enumerate(names)]
+
+
+def safe_name(name: str) -> str:
+    """A name for a folder that extended XYZ reads back as text, not as a number or a truth value.
+    """
+    name = re.sub(r"[^\w.+#-]+", "_", name).strip(".")
+    try:
+        float(name)
+    except ValueError:
+        return f"s_{name}" if name in ("", "T", "F", "True", "False") else name
+    return f"s_{name}"
 
 
 def _check_structure(label: str, structure: Structure, options: DeckOptions,
@@ -305,9 +316,15 @@ def read_manifest(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["kind"] != "decks":
             raise ValueError(f"a {content['kind']}")
+        known = [str(one["name"]) for one in content["structures"]]
+        for deck in content["decks"]:
+            if deck["structure"] not in known:
+                raise ValueError(f"a deck of {deck['structure']!r}, which is not listed")
+            content["code"], deck["folder"], int(deck["site"])
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} must be the list of decks that `diffxas decks` wrote, received "
-                         f"something else ({error}): restore it, or move it away") from error
+                         f"something else ({type(error).__name__} {error}): restore it, or move it "
+                         f"away") from error
     return dict(content)
 
 

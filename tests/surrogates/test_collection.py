@@ -44,7 +44,9 @@ def with_manifest(folder: Path, sites: int = 4, seeds: tuple[int, ...] = (1, 2, 
             write_input(folder / name / f"{site:03}_C", near)
     write_structures(folder / "structures.extxyz",
                      [s.with_info(parent=s.info["name"]) for s in structures])
-    (folder / "decks.json").write_text(json.dumps({"kind": "decks", "code": "feff", "decks": rows}))
+    (folder / "decks.json").write_text(json.dumps({
+        "kind": "decks", "code": "feff", "decks": rows,
+        "structures": [dict(s.info) for s in structures]}))
     return folder
 
 
@@ -69,8 +71,8 @@ def refused_after_reading(*words: object) -> str:
 def test_round_trip_from_structures_to_a_surrogate(tmp_path):
     """Decks, runs (made up), a training set, a trained model: every site is where it was."""
     frames = [cell(seed, 0.08, name=f"n{seed}") for seed in (11, 12, 13)]
-    frames = [f.with_positions(_apart(f.positions, f.cell)).with_info(name=f.info["name"])
-              for f in frames]
+    frames = [f.with_positions(_apart(f.positions, f.cell)).with_info(
+        name=f.info["name"], parent=f.info["name"]) for f in frames]
     write_structures(tmp_path / "networks.extxyz", frames)
     decks, out = tmp_path / "decks", tmp_path / "set"
     written = run("decks", tmp_path / "networks.extxyz", "--code", "feff", "--sites", 4, "--seed",
@@ -250,10 +252,27 @@ def test_what_cannot_be_collected_is_refused(tmp_path):
     assert "share" in refused("collect", runs, "--out", out, "--held-out", 1.5, "--allow-leak")
     assert "must be a file" in refused("collect", runs, "--out", out, "--held-out", "absent.txt")
     assert "20 steps" in refused_after_reading("collect", runs, "--out", out, "--grid", 280, 282, 1)
-    (tmp_path / "empty" / "decks.json").write_text('{"kind": "decks", "code": "vasp"}')
-    assert "of vasp" in refused("collect", tmp_path / "empty", "--out", out)
-    (tmp_path / "empty" / "decks.json").write_text("[]")
-    assert "decks.json" in refused("collect", tmp_path / "empty", "--out", out)
+    listed = tmp_path / "empty" / "decks.json"
+    for content, told in (
+            ({"kind": "decks", "code": "vasp", "structures": [], "decks": []}, "of vasp"),
+            ({"kind": "decks", "code": "feff", "structures": [],
+              "decks": [{"structure": "a", "site": 0, "folder": "a"}]}, "not listed"),
+            ({"kind": "decks"}, "structures"), ({}, "kind"), ([], "decks.json")):
+        listed.write_text(json.dumps(content))
+        assert told in refused("collect", tmp_path / "empty", "--out", out)
+    with_manifest(tmp_path / "short")
+    structures = tmp_path / "short" / "structures.extxyz"
+    structures.write_text("".join(structures.read_text().splitlines(keepends=True)[:26]))
+    assert "3 structures" in refused("collect", tmp_path / "short", "--out", out)
+
+
+def test_folders_whose_names_are_numbers_stay_names(tmp_path):
+    """Extended XYZ would read 0001 as one."""
+    for name in ("0001", "1e5", "T", "1_0"):
+        write_xmu(write_input(tmp_path / "runs" / name, cell(len(name)).positions))
+    assert "4 of 4 runs" in run("collect", tmp_path / "runs").stdout
+    items = load_training_data([tmp_path / "runs" / "collected"])
+    assert sorted(item.name for item in items) == ["s_0001", "s_1_0", "s_1e5", "s_T"]
 
 
 @pytest.mark.parametrize(("change", "told"), [({"COREHOLE": "RPA"}, "COREHOLE RPA"),
