@@ -29,6 +29,8 @@ from diffxas.training import Schedule, train
 from diffxas.weights import find_model, load_weights, read_config, save_model
 
 SHIPPED = Path(__file__).parent / "weights_prior"
+AFTERWARDS = ("sampling", "cutoffs", "licence")
+"""Of a model's record, what says how it is used and can change when its training is over."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,10 @@ class PriorTraining:
     sigma_median, sigma_spread : log-normal distribution of the noise level, angstrom and log units
     init : folder of a prior to begin from; its structures count as training structures too
     sampling : rows of density (g/cm3, rising), temperature, noise scale: how samplers temper this
-        prior (:mod:`samplers.tempered`), found by comparing its samples with the data; none for 1
+        prior (:mod:`samplers.tempered`), found by comparing its samples with the data; none for 1.
+        This and ``cutoffs`` can be changed after the training: the same command writes them
+    cutoffs : longest bonds by pair, angstrom, such as ``{"Si-O" = 2.3}``: what samples are counted
+        with where the user says nothing (:mod:`diffxas.cutoffs`)
     more_kinds : labels that the prior shall have room for though these data do not show them
     """
 
@@ -62,6 +67,7 @@ class PriorTraining:
     init: str = ""
     more_kinds: list[str] = field(default_factory=list)
     sampling: list[list[float]] = field(default_factory=list)
+    cutoffs: dict[str, float] = field(default_factory=dict)
     licence: str = ""
     model: dict[str, Any] = field(default_factory=dict)
     schedule: dict[str, Any] = field(default_factory=dict)
@@ -299,8 +305,10 @@ def training_record(samples: Sequence[Sample], options: PriorTraining,
         "kind": "prior", "version": diffxas.__version__, "licence": options.licence,
         "elements": config.elements, "density_range": [round(min(densities), 3),
                                                        round(max(densities), 3)],
-        "model": config.to_dict(), "sampling": options.sampling,
-        "training": {"data_hash": data_hash(samples), "options": asdict(options),
+        "model": config.to_dict(), "sampling": options.sampling, "cutoffs": options.cutoffs,
+        "training": {"data_hash": data_hash(samples),
+                     "options": {key: value for key, value in asdict(options).items()
+                                 if key not in AFTERWARDS},
                      "structures": [s.name for s in samples],
                      "kinds": sorted({s.kind for s in samples}),
                      "parents": sorted({str(s.structure.info.get("parent", s.name))
@@ -319,8 +327,9 @@ def refuse_other_run(folder: Path, record: dict[str, Any]) -> None:
         raise InputError(f"--out must be a folder, received the file {folder}: choose another")
     if path.is_file():
         known = json.loads(path.read_text(encoding="utf-8"))
-        if known != json.loads(json.dumps(record)):
-            different = [k for k in record if known.get(k) != json.loads(json.dumps(record))[k]]
+        asked = json.loads(json.dumps(record))
+        different = [k for k in asked if known.get(k) != asked[k] and k not in AFTERWARDS]
+        if different:
             raise InputError(f"{folder} must be empty or hold this same training, received one "
                              f"that differs in {', '.join(different)}: choose another --out")
         return

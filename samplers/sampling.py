@@ -1,16 +1,24 @@
 r"""Reverse diffusion: from noise to a structure, at most 64 calls of a denoiser.
 
-    sigma_hat = sigma_i (1 + churn) while sigma_i is within the churned range, else sigma_i
-    x_hat     = x_i + s sqrt(sigma_hat^2 - sigma_i^2) z        (fresh noise, counter-based)
-    x_0       = D(x_hat; sigma_hat)
-    x_i+1     = x_hat + (sigma_i+1 - sigma_hat) (x_hat - x_0) / sigma_hat        (Euler's step)
+The reverse process whose noise is put back eta times as fast as it is taken away,
 
-T. Karras and others, Elucidating the design space of diffusion-based generative models,
-arXiv:2206.00364 (2022), algorithm 2 without its second-order correction; s is their S_noise, here
-below one for the reason given in :mod:`samplers.tempered`. The step is that of
-``diffusers.EDMEulerScheduler``. It is taken on the displacement x_hat - x_0, because the
-scheduler computes in single precision: rounding then acts on angstroms of displacement, not on
-coordinates of a large cell.
+    dx = (1 + eta) sigma s(x; sigma) |dsigma| + sqrt(2 eta sigma |dsigma|) z,
+    s = (D - x) / sigma^2,
+
+has at every level the law p(x; sigma) of the noised data, whatever eta >= 0 (0: the probability
+flow; 1: the usual reverse process; more: corrector steps of Langevin's on the way). What an inexact
+denoiser got wrong at one level is repaired at the next ones, and bonds are annealed: hence a large
+eta. From level sigma to sigma', with h = log(sigma / sigma') and D taken as linear in log sigma,
+
+    x' = e^-(1+eta)h x + (1 - e^-(1+eta)h) (D + (h / 2 h_last) (D - D_last))
+         + sigma' sqrt(1 - e^(-2 eta h)) z.
+
+C. Lu and others, DPM-Solver++, arXiv:2211.01095 (2022), SDE-DPM-Solver++(2M), there with eta = 1;
+T. Karras and others, arXiv:2206.00364 (2022), section 4, on putting more noise back. The update is
+``diffusers.EDMDPMSolverMultistepScheduler``'s between virtual levels that give it our eta. It is
+taken on displacements from D, so that rounding acts on angstroms and not on coordinates of a large
+cell. The noise is counter-based; where the walk is tempered (:mod:`samplers.tempered`) it is
+multiplied by ``noise_scale``.
 """
 
 from __future__ import annotations
@@ -18,6 +26,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,10 +36,11 @@ from torch import Tensor
 from diffxas import noise
 from diffxas.denoiser import Denoiser
 from diffxas.errors import InputError
-from samplers.start import STREAM_CHURN
+from samplers.start import STREAM_STEPS
+from samplers.tempered import is_cold
 
 if TYPE_CHECKING:
-    from diffusers import EDMEulerScheduler
+    from diffusers import EDMDPMSolverMultistepScheduler
 
 MAXIMUM_STEPS = 64
 
@@ -40,11 +50,10 @@ class SamplingSchedule:
     """Noise levels (angstrom) and the noise put back in between.
 
     Levels fall from ``sigma_max`` to ``bond_high`` and from ``bond_low`` to ``sigma_min`` in equal
-    ratios, and in between by equal steps: there bonds are made and broken, ``bond_share`` of the
-    calls are spent there, and the noise put back makes them corrector steps. ``churn`` is the
-    relative rise of the level before a call, applied between ``churn_low`` and ``churn_high``;
-    ``noise_scale`` multiplies the noise put back. ``begin`` is the level at which the walk is
-    entered, and above which it never rises; None for ``sigma_max``.
+    ratios, and in between by equal steps: there bonds are made and broken, and ``bond_share`` of
+    the calls are spent. ``eta`` is that of the module's text; ``noise_scale`` multiplies the noise
+    where the walk is tempered. ``begin`` is the level at which the walk is entered, and above which
+    it never rises; None for ``sigma_max``.
     """
 
     steps: int = 64
@@ -53,9 +62,7 @@ class SamplingSchedule:
     bond_high: float = 0.5
     bond_low: float = 0.12
     bond_share: float = 0.64
-    churn: float = 0.5
-    churn_low: float = 0.03
-    churn_high: float = 1.0
+    eta: float = 20.0
     noise_scale: float = 1.0
     begin: float | None = None
 
@@ -88,36 +95,55 @@ class SamplingSchedule:
             return levels
         return [self.begin, *(s for s in levels if s < self.begin)]
 
-    def raised(self, sigma: float) -> float:
-        """The level at which the denoiser is called when the walk stands at ``sigma``."""
-        if self.churn_low <= sigma <= self.churn_high:
-            raised = sigma * (1 + self.churn)
-            return raised if self.begin is None else min(raised, self.begin)
-        return sigma
+
+@cache
+def _solver() -> EDMDPMSolverMultistepScheduler:
+    """A solver that stands at the second of three levels, ``sigmas``."""
+    from diffusers import EDMDPMSolverMultistepScheduler
+
+    class Solver(EDMDPMSolverMultistepScheduler):  # type: ignore[misc]
+        @property
+        def step_index(self) -> int:
+            return 1
+
+    return Solver(algorithm_type="sde-dpmsolver++", solver_order=2)
 
 
-def _scheduler(sigma_min: float, sigma_max: float) -> EDMEulerScheduler:
-    from diffusers import EDMEulerScheduler
+def contract(x: Tensor, x_0: Tensor, sigma: float, sigma_next: float, eta: float,
+             last: tuple[Tensor, float] | None = None) -> Tensor:
+    """The step from ``sigma`` to ``sigma_next`` without its noise, (n_atoms, 3), angstrom.
 
-    return EDMEulerScheduler(sigma_min=sigma_min, sigma_max=sigma_max, num_train_timesteps=2)
-
-
-def euler_step(x: Tensor, x_0: Tensor, sigma: float, sigma_next: float) -> Tensor:
-    """x at ``sigma_next`` from x at ``sigma`` and its denoised estimate, (n_atoms, 3)."""
-    scheduler = _scheduler(max(sigma_next, 1e-6), sigma)
-    scheduler.set_timesteps(2 if sigma_next > 0 else 1)
-    displacement = x - x_0
-    scheduler.scale_model_input(displacement, scheduler.timesteps[0])
-    moved = scheduler.step(
-        displacement, scheduler.timesteps[0], displacement, s_churn=0.0,
-        pred_original_sample=torch.zeros_like(displacement, dtype=torch.float32),
-    ).prev_sample
+    Parameters
+    ----------
+    x, x_0 : (n_atoms, 3), where the walk stands and the denoised estimate there
+    last : the estimate of the step before and the level it was of; None for a step of first order
+    """
+    if sigma_next == 0:
+        return x_0
+    # Between sigma and this level the library's solver (eta = 1) contracts as much as ours does.
+    virtual = (1 + eta) / 2
+    target = sigma * (sigma_next / sigma) ** virtual
+    before = sigma if last is None else sigma * (last[1] / sigma) ** virtual
+    solver = _solver()
+    solver.sigmas = torch.tensor((before, sigma, target), dtype=torch.float64)
+    at_rest = torch.zeros_like(x)
+    if last is None:
+        moved = solver.dpm_solver_first_order_update(at_rest, x - x_0, at_rest)
+    else:
+        moved = solver.multistep_dpm_solver_second_order_update(
+            [last[0] - x_0, at_rest], x - x_0, at_rest)
     return x_0 + moved.to(x.dtype)
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step of the walk: where it stands after ``index + 1`` calls."""
+    """One step of the walk: where it stands after ``index + 1`` calls.
+
+    Attributes
+    ----------
+    sigma : level at which the denoiser was called, angstrom
+    x_0, x : denoised estimate there, and the new positions, (n_atoms, 3), angstrom
+    """
 
     index: int
     sigma: float
@@ -126,26 +152,34 @@ class Step:
 
 
 def walk(denoiser: Denoiser, x: Tensor, schedule: SamplingSchedule, seed: int, sample: int,
-         first: int = 0) -> Iterator[Step]:
+         after: Step | None = None) -> Iterator[Step]:
     """Yield every step from noise to structure; the last ``x`` is the sample.
 
     Parameters
     ----------
-    x : (n_atoms, 3), angstrom, at level ``first`` of the schedule
+    x : (n_atoms, 3), angstrom, at the first level of the schedule
     seed, sample : key of the counter-based noise
-    first : index to go on from (resume)
+    after : a step of this walk to go on from (resume); ``x`` is then the step's
     """
     levels = schedule.levels()
-    for index in range(first, len(levels) - 1):
+    if after is not None:
+        x = after.x
+    last = after
+    for index in range(0 if after is None else after.index + 1, len(levels) - 1):
         sigma, sigma_next = levels[index], levels[index + 1]
-        sigma_hat = schedule.raised(sigma)
-        if sigma_hat > sigma:
-            z = noise.normal(seed, sample, index + 1, len(x), stream=STREAM_CHURN)
-            added = schedule.noise_scale * (sigma_hat**2 - sigma**2) ** 0.5
-            x = x + added * torch.as_tensor(z, dtype=x.dtype)
-        x_0 = denoiser(x, sigma_hat).detach()
-        x = euler_step(x, x_0, sigma_hat, sigma_next)
-        yield Step(index, sigma_hat, x_0, x)
+        x_0 = denoiser(x, sigma).detach()
+        # Estimates on two sides of an end of the tempered range are not of one law.
+        smooth = last is not None and is_cold(last.sigma) == is_cold(sigma)
+        x = contract(x, x_0, sigma, sigma_next, schedule.eta,
+                     (last.x_0, last.sigma) if last is not None and smooth else None)
+        if sigma_next > 0:
+            h = math.log(sigma / sigma_next)
+            z = noise.normal(seed, sample, index + 1, len(x), stream=STREAM_STEPS)
+            scale = schedule.noise_scale if is_cold(sigma) else 1.0
+            back = scale * sigma_next * math.sqrt(-math.expm1(-2 * schedule.eta * h))
+            x = x + back * torch.as_tensor(z, dtype=x.dtype, device=x.device)
+        last = Step(index, sigma, x_0, x)
+        yield last
 
 
 def sample(denoiser: Denoiser, x: Tensor, schedule: SamplingSchedule, seed: int, number: int,

@@ -5,14 +5,16 @@ broader than the data's, and walks that equilibrate to it break bonds that the d
 Between two noise levels the score is therefore divided by a temperature T <= 1, that is, the walk
 follows p(x; sigma)^(1/T):
 
-    D_T(x; sigma) = x + (D(x; sigma) - x) / T.
+    D_T(x; sigma) = x + (D(x; sigma) - x) / T,
 
-T = 1 outside. The range ends above the thermal vibrations (about 0.05 angstrom), which keep their
-width. How much a prior blurs depends on the density (dense networks have more bonds to get right),
-so T and the scale of the noise put back are a table over density in the prior's config, found by
-comparing coordination with the training data's (experiments/unguided): a calibration of the prior,
-not a law of nature. Scaling the score to sample at low temperature: P. Dhariwal, A. Nichol,
-Diffusion models beat GANs on image synthesis, arXiv:2105.05233 (2021), appendix G.
+and the noise put back is multiplied by a scale, sqrt(T) in the shipped tables: both make the walk
+colder, together as p^(1/T^2). T = 1 outside. The range ends above the thermal vibrations (about
+0.05 angstrom), which keep their width. How much a prior blurs depends on the density (dense
+networks have more bonds to get right), so T and the scale are a table over density in the prior's
+config, found by comparing coordination and energies with those of networks (experiments/networks):
+a calibration of the prior, not a law of nature. Scaling the score to sample at low temperature:
+P. Dhariwal, A. Nichol, Diffusion models beat GANs on image synthesis, arXiv:2105.05233 (2021),
+appendix G.
 """
 
 from __future__ import annotations
@@ -25,6 +27,14 @@ from torch import Tensor
 
 from diffxas.denoiser import Denoiser
 from diffxas.errors import InputError
+
+COLD_LOW, COLD_HIGH = 0.1, 0.5
+"""Angstrom: between these levels walks are tempered."""
+
+
+def is_cold(sigma: float) -> bool:
+    """Whether a level lies where walks are tempered."""
+    return COLD_LOW < sigma < COLD_HIGH
 
 
 @dataclass(frozen=True)
@@ -40,8 +50,8 @@ class TemperedDenoiser:
 
     denoiser: Denoiser
     temperature: float = 1.0
-    low: float = 0.1
-    high: float = 0.5
+    low: float = COLD_LOW
+    high: float = COLD_HIGH
 
     def __post_init__(self) -> None:
         if not 0 < self.temperature <= 1:

@@ -48,7 +48,7 @@ def test_the_others_follow_the_law_given_the_atoms_that_are_held():
     assert 0.82 < second.mean() / (CORRELATION * PLACE) < 1.02
     given = WIDTH * np.sqrt(1 - CORRELATION**2)
     assert 0.9 < second.std() / given < 1.05
-    straight = held_pairs(SamplingSchedule(churn=0.0))  # the controls
+    straight = held_pairs(SamplingSchedule(eta=0.0))  # the controls
     assert straight.mean() < 0.5 * CORRELATION * PLACE and straight.std() > 1.2 * given
     free = sample(PairDenoiser(), start(2 * PAIRS), SCHEDULE, 4, 0).numpy()
     assert abs(free[PAIRS:].mean()) < 0.02 and free[PAIRS:].std() > 1.3 * given

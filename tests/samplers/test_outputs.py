@@ -11,7 +11,7 @@ STRUCTURE = Structure(np.zeros((1, 3)), [6], 3 * np.eye(3))
 
 
 def seen(residual: float | None) -> Seen:
-    return Seen(STRUCTURE, np.zeros((1, 5)), np.zeros(1, dtype=int), None, None, residual)
+    return Seen(STRUCTURE, np.zeros((1, 5)), np.zeros(1, dtype=int), None, None, residual, {})
 
 
 def row(before: float | None, after: float | None, failed: bool = False,
