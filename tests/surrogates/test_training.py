@@ -24,7 +24,9 @@ from surrogates.training import (
     train_surrogate,
 )
 
+PRIORS = Path(diffxas.__file__).parent / "weights_prior"
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+SILICA = EXPERIMENTS / "silica"
 DATA = EXPERIMENTS / "data"
 HELDOUT = DATA / "a-C-NEP" / "heldout.txt"
 NETWORKS = [DATA / "a-C-NEP" / f"{name}_300K.extxyz" for name in ("networks", "variants")]
@@ -74,8 +76,9 @@ def test_a_left_out_density_leaves_all_theories_and_its_surroundings(carried, de
 
 
 def shipped_configs() -> list[Path]:
-    prior = Path(diffxas.__file__).parent / "weights_prior"
-    return [folder / name for folder in (SHIPPED, prior) for name in shipped_names(folder)]
+    """Folders of the models that were trained on carbon."""
+    found = [folder / name for folder in (SHIPPED, PRIORS) for name in shipped_names(folder)]
+    return [folder for folder in found if read_config(folder)["elements"] == ["C"]]
 
 
 def bare(name: str) -> str:
@@ -108,7 +111,16 @@ def test_the_leave_out_weights_saw_nothing_near_their_density(density):
 
 @pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*/*.toml")), ids=lambda p: p.stem)
 def test_every_config_that_makes_weights_leaves_the_held_out_structures_out(path):
-    assert (EXPERIMENTS.parent / read_toml(path)["exclude"]) == HELDOUT
+    excluded = EXPERIMENTS.parent / read_toml(path)["exclude"]
+    assert excluded == (SILICA / "heldout.txt" if path.parent == SILICA else HELDOUT)
+
+
+def test_the_prior_of_silica_saw_none_of_its_held_out_networks():
+    training = read_config(PRIORS / "sio2")["training"]
+    held = set((SILICA / "heldout.txt").read_text(encoding="utf-8").split())
+    known = {str(s.info["name"]) for s in read_structures(SILICA / "networks_300K.extxyz")}
+    assert held and held < known
+    assert set(training["structures"]) == set(training["parents"]) == known - held
 
 
 def test_networks_weigh_equally_not_cells():
