@@ -50,7 +50,7 @@ def coordination_figure(judge: Judge, samples: By, quenched: Sequence[Member]) -
             number = key.rpartition(" ")[2]
             _against_density(axis, judge.reference, samples, quenched,
                              lambda one, key=key: 100 * one.profile.shares.get(key, 0.0),  # type: ignore[misc]
-                             COORDINATION_COLOURS[number], f"{number} bonds", WITHIN)
+                             COORDINATION_COLOURS.get(number, GREY), f"{number} bonds", WITHIN)
         axis.set(xlabel="density (g/cm³)", ylim=(-3, None), title=pair)
     axes[0, 0].set_ylabel("% of atoms")
     _key(axes[0, 0], bool(quenched))

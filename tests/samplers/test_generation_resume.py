@@ -15,7 +15,7 @@ from samplers.generation import generate_to
 
 def interrupt_after(monkeypatch: pytest.MonkeyPatch, calls: int) -> None:
     """Ctrl-C in the middle of a walk."""
-    step, count = samplers.sampling.euler_step, [0]
+    step, count = samplers.sampling.contract, [0]
 
     def interrupted(*arguments):
         count[0] += 1
@@ -23,7 +23,7 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, calls: int) -> None:
             raise KeyboardInterrupt
         return step(*arguments)
 
-    monkeypatch.setattr(samplers.sampling, "euler_step", interrupted)
+    monkeypatch.setattr(samplers.sampling, "contract", interrupted)
 
 
 @pytest.fixture(autouse=True)
@@ -99,7 +99,7 @@ def test_ctrl_c_while_the_report_is_written_loses_no_sample(tmp_path, monkeypatc
             generate_to(cell_spectrum(), out, OPTIONS, progress=False)
     assert not (out / "summary.json").exists()  # so it does not pass for finished
     with monkeypatch.context() as patch:
-        patch.setattr(samplers.sampling, "euler_step", interrupted)  # nothing is drawn again
+        patch.setattr(samplers.sampling, "contract", interrupted)  # nothing is drawn again
         generate_to(cell_spectrum(), out, OPTIONS, progress=False)
     assert set(content(out)) == {n for n in content(finished)
                                  if not n.endswith((".data", ".vasp", ".cif"))}
