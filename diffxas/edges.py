@@ -72,6 +72,19 @@ def edge_energy(element: str, edge: str) -> float:
                          f"{element}:{edge}: {remedy}") from None
 
 
+def nearest_edge(element: str, energy: float) -> str:
+    """The tabulated edge of an element that is nearest to an energy (eV).
+
+    Raises
+    ------
+    InputError
+        If none of the element's edges is tabulated.
+    """
+    edge_energy(element, "K")  # refuses what is not in the table
+    known = [name for name in _COLUMNS if (element, name) in _edges()]
+    return min(known, key=lambda name: abs(edge_energy(element, name) - energy))
+
+
 def search_range(nominal_edge: float) -> tuple[float, float]:
     """Where an edge tabulated at ``nominal_edge`` may be measured, eV.
 

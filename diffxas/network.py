@@ -203,19 +203,22 @@ class EquivariantNetwork(nn.Module):
     cutoff : angstrom
     n_condition : length of the condition vector
     degree : typical number of neighbours; messages are divided by its square root
+    embedding : (n_atoms,) int64, index into ``elements`` -> (n_atoms, n_scalars); a table of free
+        numbers by default
     """
 
     def __init__(
         self, elements: list[str], *, n_layers: int, cutoff: float, n_scalars: int = 32,
         n_vectors: int = 16, n_tensors: int = 8, n_products: int = 12, n_condition: int = 0,
         n_basis: int = 16, hidden: int = 32, degree: float = 30.0,
+        embedding: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.elements = list(elements)
         self.n_layers = n_layers
         self.cutoff = float(cutoff)
         self.irreps_out = irreps_of(n_scalars, n_vectors, n_tensors)
-        self.embedding = nn.Embedding(len(elements), n_scalars)
+        self.embedding = embedding or nn.Embedding(len(elements), n_scalars)
         self.from_condition = nn.Linear(n_condition, n_scalars) if n_condition else None
         self.basis = RadialBasis(cutoff, n_basis)
         scalars_only = o3.Irreps([(n_scalars, (0, 1))])

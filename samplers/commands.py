@@ -37,6 +37,7 @@ from surrogates.commands import (
     collect,
     compare,
     decks,
+    edge_of,
     predict,
     surrogate_option,
     target_kind_option,
@@ -140,6 +141,10 @@ def generate(ctx: click.Context, target: Path | None, out: Path, **options: Any)
     spectrum = None if target is None else read_target(target, columns, edge)
     check_device(options["device"])
     from samplers.generation import GenerateOptions, generate_to
+    from surrogates.loading import surrogate_name
+
+    of_target = None if spectrum is None else edge_of(spectrum)
+    options["surrogate"] = options["surrogate"] or surrogate_name(edge or of_target)
 
     run = GenerateOptions(**{**options, "formats": formats})
     ctx.exit(generate_to(spectrum, out, run, command=ctx.obj))
@@ -292,8 +297,9 @@ def _range(pair: list[float] | None, unit: str = "") -> str:
 
 
 def _left_out(config: Mapping[str, Any]) -> str:
-    """Mean over left-out networks of the errors of sites and of cell means."""
-    networks = list(config.get("left_out", {}).get("networks", {}).values())
+    """Mean over left-out networks, or members, of the errors of sites and of cell means."""
+    found = config.get("left_out", {})
+    networks = [*found.get("networks", {}).values(), *found.get("members", [])]
     if not networks:
         return "-"
     site, cell = (sum(one[key] for one in networks) / len(networks)

@@ -127,6 +127,8 @@ def set_up(spectrum: Spectrum | None, options: GenerateOptions) -> Setup:
                          "or --no-guidance to sample the prior alone")
     prior_folder = find_prior(options.prior)
     prior = load_prior(prior_folder)
+    if spectrum is not None:
+        _check_absorber(options, prior.config.elements)
     arrangement, box, system = _atoms(options, prior)
     elements = list(dict.fromkeys(system.symbols))
     surrogate, no_spectra = _surrogate(options, elements, needed=spectrum is not None)
@@ -214,16 +216,44 @@ def _system(box: Box) -> Structure:
                      np.repeat(numbers, list(box.composition.values())), box.cell)
 
 
+def _check_absorber(options: GenerateOptions, known: Sequence[str]) -> None:
+    """Refuse a target whose absorber the surrogate knows and the prior does not."""
+    from diffxas.prior import SHIPPED as PRIORS
+    from diffxas.weights import find_model, read_config, shipped_names
+    from surrogates.loading import SHIPPED, model_edges
+
+    edges = model_edges(read_config(find_model(options.surrogate, SHIPPED), "surrogate"))
+    wanted = ":".join(parse_edge(options.edge)) if options.edge else edges[0]
+    absorber = wanted.split(":")[0]
+    asked = options.composition
+    if wanted not in edges or absorber in known or (
+            asked is not None and absorber not in composition_elements(asked)):
+        return
+    priors = {name: read_config(PRIORS / name)["elements"] for name in shipped_names(PRIORS)}
+    fitting = [name for name, elements in priors.items() if absorber in elements]
+    remedy = (f"choose --prior {' or '.join(fitting)}" if fitting else
+              f"no shipped prior knows {absorber}; train one on structures of your material, "
+              f"`diffxas train prior STRUCTURES --out DIR`, and give --prior DIR (spectra of given "
+              f"structures need no prior: `diffxas predict`, `diffxas compare`)")
+    raise InputError(f"a prior must know {absorber}, the absorber of the surrogate "
+                     f"{options.surrogate} ({wanted}), received {options.prior}, a prior of "
+                     f"{', '.join(known)}: {remedy}")
+
+
 def _surrogate(options: GenerateOptions, elements: Sequence[str],
                needed: bool) -> tuple[Surrogate | None, str]:
     """The surrogate, or None and why there are no spectra; refused if a target needs it."""
     from diffxas.weights import find_model, read_config
-    from surrogates.loading import SHIPPED, load_surrogate
+    from surrogates.loading import SHIPPED, load_surrogate, model_edges
 
-    model = read_config(find_model(options.surrogate, SHIPPED), "surrogate").get("model", {})
-    absorber, known = model.get("absorber"), model.get("elements", [])
+    record = read_config(find_model(options.surrogate, SHIPPED), "surrogate")
+    model = record.get("model", {})
+    wanted = ":".join(parse_edge(options.edge)) if options.edge else None
+    chosen = wanted if wanted in model_edges(record) else None
+    absorber = chosen.split(":")[0] if chosen else model.get("absorber")
+    known = model.get("elements", [])
     if absorber in elements and set(elements) <= set(known):
-        surrogate = load_surrogate(options.surrogate, options.device)
+        surrogate = load_surrogate(options.surrogate, options.device, chosen)
         _check_edge(options, surrogate)
         return surrogate, ""
     knows = f"{options.surrogate} knows {absorber} in structures of {', '.join(known)}"

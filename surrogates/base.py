@@ -27,13 +27,15 @@ class Surrogate(ABC):
     ----------
     name : shipped name or folder
     record : the whole ``config.json`` (training structures, left-out errors, licence, axis note)
+    theory : which of the model's theories is predicted; its first by default
     """
 
-    def __init__(self, name: str, record: Mapping[str, Any]) -> None:
+    def __init__(self, name: str, record: Mapping[str, Any], theory: int = 0) -> None:
         self.name = name
         self.record = record
-        model = record["model"]
-        self._energy = np.array(model["theories"][0]["energy"], dtype=np.float64)
+        self.theory = theory
+        self._label: Mapping[str, Any] = record["model"]["theories"][theory]
+        self._energy = np.array(self._label["energy"], dtype=np.float64)
         self._energy.setflags(write=False)
 
     @property
@@ -44,12 +46,12 @@ class Surrogate(ABC):
     @property
     def element(self) -> str:
         """Symbol of the absorber."""
-        return str(self.record["model"]["absorber"])
+        return str(self._label.get("absorber") or self.record["model"]["absorber"])
 
     @property
     def edge(self) -> str:
         """Edge of the absorber, such as ``K``."""
-        return str(self.record["model"]["edge"])
+        return str(self._label.get("edge") or self.record["model"]["edge"])
 
     @property
     def elements(self) -> tuple[str, ...]:
@@ -67,7 +69,7 @@ class Surrogate(ABC):
         return self._left_out("mean_error")
 
     def _left_out(self, key: str) -> np.ndarray:
-        value = self.record.get("left_out", {}).get(key)
+        value = self.record.get("left_out", {}).get(key) if self.theory == 0 else None
         return np.zeros(len(self.energy)) if value is None else np.array(value)
 
     def absorbers(self, structure: Structure) -> np.ndarray:
@@ -87,15 +89,25 @@ class Surrogate(ABC):
         return sites
 
     @abstractmethod
-    def spectra(self, positions: Tensor, structure: Structure) -> Tensor:
-        """Spectra by every member, (n_members, n_absorbers, n_grid); differentiable in positions.
+    def spectra(self, positions: Tensor, structure: Structure,
+                cell: Tensor | None = None) -> Tensor:
+        """Spectra by every member, (n_members, n_absorbers, n_grid).
 
-        ``structure`` gives species and cell; ``positions`` (n_atoms, 3), angstrom, its atoms.
+        Differentiable in positions, and in the cell where one is given.
+
+        Parameters
+        ----------
+        positions : (n_atoms, 3), angstrom, of the structure's atoms
+        structure : gives species, periodic directions and, by default, the cell
+        cell : (3, 3), angstrom, rows are lattice vectors. Its gradient is that at fixed Cartesian
+            positions; for a strain, deform both.
         """
 
-    def mean_spectrum(self, positions: Tensor, structure: Structure) -> Tensor:
+    def mean_spectrum(self, positions: Tensor, structure: Structure,
+                      cell: Tensor | None = None) -> Tensor:
         """Spectrum of the cell, mean over members and absorbers, (n_grid,); differentiable."""
-        return self.spectra(positions, structure).mean((0, 1))
+        given = (positions, structure) if cell is None else (positions, structure, cell)
+        return self.spectra(*given).mean((0, 1))
 
     def predict_sites(self, structure: Structure) -> np.ndarray:
         """Spectra of the absorbers, mean over the members, (n_absorbers, n_grid)."""
@@ -112,3 +124,11 @@ class Surrogate(ABC):
         spread = spectra.std(0) if len(spectra) > 1 else torch.zeros_like(spectra[0])
         deviation = np.sqrt(spread.numpy() ** 2 + self.site_error**2)
         return spectra.mean(0).numpy(), deviation
+
+
+def placed(structure: Structure, positions: Tensor, cell: Tensor | None = None) -> Structure:
+    """The structure with these positions (n_atoms, 3) and this cell (3, 3), out of torch."""
+    x = positions.detach().cpu().numpy()
+    if cell is None:
+        return structure.with_positions(x)
+    return Structure(x, structure.numbers, cell.detach().cpu().numpy(), structure.pbc)

@@ -28,17 +28,17 @@ from diffxas.errors import InputError, RunError
 from diffxas.spectrum import parse_edge
 
 if TYPE_CHECKING:
+    from diffxas.spectrum import Spectrum
     from surrogates.base import Surrogate
 
-DEFAULT_SURROGATE = "a-C"
 TARGET_KINDS = click.Choice(["auto", "computed", "measured"])
 
 
 def surrogate_option(command: AnyCommand) -> AnyCommand:
     """``--surrogate NAME|PATH``."""
-    return click.option("--surrogate", default=DEFAULT_SURROGATE, show_default=True,
-                        metavar="NAME|PATH", help="Structure -> spectrum model: a name that "
-                        "`diffxas models` lists, or a folder.")(command)
+    return click.option("--surrogate", metavar="NAME|PATH",
+                        help="Structure -> spectrum model: a name that `diffxas models` lists, or "
+                        "a folder.  [default: the shipped one of the edge, a-C for C:K]")(command)
 
 
 def target_kind_option(command: AnyCommand) -> AnyCommand:
@@ -50,23 +50,24 @@ def target_kind_option(command: AnyCommand) -> AnyCommand:
              "surrogate's.")(command)
 
 
-def surrogate_for_edge(name: str, edge: str | None) -> Surrogate:
-    """Load a surrogate, which must be of ``edge`` if one was asked for.
+def surrogate_for_edge(name: str | None, edge: str | None) -> Surrogate:
+    """Load a surrogate, the shipped one of ``edge`` by default; one that is named must have it.
 
     Raises
     ------
     InputError
         If there is no such model, or it predicts another edge.
     """
-    wanted = None if edge is None else ":".join(parse_edge(edge))
-    from surrogates.loading import load_surrogate
+    if edge is not None:
+        parse_edge(edge)
+    from surrogates.loading import load_surrogate, surrogate_name
 
-    model = load_surrogate(name)
-    known = f"{model.element}:{model.edge}"
-    if wanted not in (None, known):
-        raise InputError(f"--edge must be {known} for the surrogate {model.name}, received "
-                         f"{wanted}: choose another --surrogate (`diffxas models` lists them)")
-    return model
+    return load_surrogate(name or surrogate_name(edge), edge=edge)
+
+
+def edge_of(target: Spectrum) -> str | None:
+    """Element and edge of a target, such as ``C:K``; None if it does not say."""
+    return f"{target.element}:{target.edge}" if target.element and target.edge else None
 
 
 @click.command(short_help="Structures to spectra.")
@@ -79,7 +80,7 @@ def surrogate_for_edge(name: str, edge: str | None) -> Surrogate:
               help=f"Absorber and edge.  [default: {DEFAULT_EDGE}, or those of --surrogate]")
 @surrogate_option
 def predict(structures: tuple[Path, ...], out: Path, sites: bool, edge: str | None,
-            surrogate: str) -> None:
+            surrogate: str | None) -> None:
     """Spectra of every frame of STRUCTURE files, in any format that ASE reads."""
     check_output_file(out, structures)
     check_earlier_table(out)
@@ -89,10 +90,13 @@ def predict(structures: tuple[Path, ...], out: Path, sites: bool, edge: str | No
     model = surrogate_for_edge(surrogate, edge)
     from surrogates.prediction import predict_table, write_prediction
 
-    files = write_prediction(out, predict_table(labelled, model, sites, progress=True))
+    prediction = predict_table(labelled, model, sites, progress=True)
+    files = write_prediction(out, prediction)
     click.echo(f"{model.element}:{model.edge} spectra of {len(labelled)} structures by "
                f"{model.name}, {len(model.energy)} points from {model.energy[0]:g} to "
                f"{model.energy[-1]:g} eV")
+    if prediction.lone:
+        click.echo(f"without a neighbour, not to be trusted: {', '.join(sorted(prediction.lone))}")
     click.echo(f"written: {', '.join(map(str, files))}")
 
 
@@ -128,7 +132,7 @@ def check_earlier_table(out: Path) -> None:
 @surrogate_option
 def compare(target: Path, structures: tuple[Path, ...], out: Path, edge: str | None,
             columns: str | None, window: tuple[float, float] | None, target_kind: str,
-            surrogate: str) -> None:
+            surrogate: str | None) -> None:
     """Rank every frame of STRUCTURE files by how well its spectrum fits TARGET."""
     spectrum = read_target(target, columns, edge)
     from diffxas.structure_files import labelled_structures
@@ -136,10 +140,11 @@ def compare(target: Path, structures: tuple[Path, ...], out: Path, edge: str | N
     labelled = labelled_structures(structures)
     from surrogates.comparison import check_folder
     from surrogates.comparison import compare as write_comparison
-    from surrogates.loading import load_surrogate
+    from surrogates.loading import load_surrogate, surrogate_name
 
     check_folder(out)
-    rows = write_comparison(spectrum, labelled, load_surrogate(surrogate), out,
+    model = load_surrogate(surrogate or surrogate_name(edge_of(spectrum)))
+    rows = write_comparison(spectrum, labelled, model, out,
                             target_kind=target_kind, window=window, progress=True)
     click.echo(text_table(
         ["rank", "structure", "residual", "g/cm3", "2/3/4-fold %", "notes"],

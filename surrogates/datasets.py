@@ -4,6 +4,7 @@ Structures come from any file that ASE reads, spectra from an npz given beside t
 (n_structures,) and ``mu`` (n_structures, n_atoms, n_grid) for whole cells, or ``source``, ``site``,
 ``mu`` (n_sites, n_grid) and ``energy`` for sites drawn from frames; these may also hold ``split``
 (n_sites,), 0 for training, 1 for held out, -1 for neither, and ``element``, ``edge``, ``theory``.
+An npz that holds its own materials stands alone (:mod:`surrogates.material_sites`).
 Without ``energy`` the axis of the DFT a-C set is meant: E = 274.4 + 0.40 i eV (a calibrated
 convention, uncertain by 0.3 eV in the offset and 0.40-0.435 in the slope).
 """
@@ -11,7 +12,7 @@ convention, uncertain by 0.3 eV in the offset and 0.40-0.435 in the slope).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ class SiteSpectra:
     sites : (n_sites,) int64, indices of atoms
     spectra : (n_sites, n_grid) float32
     energy : (n_grid,) eV
-    parent : bond network that the structure descends from; splits are made by it
+    parent : bond network or material that the structure is of; splits are made by it
     part : 0 for training, 1 for held out, -1 for neither
     """
 
@@ -46,6 +47,21 @@ class SiteSpectra:
     element: str = "C"
     edge: str = "K"
     part: int = 0
+
+
+def joined(items: Sequence[SiteSpectra]) -> list[SiteSpectra]:
+    """Items of one structure and theory as one, whatever their parts; sites in order."""
+    groups: dict[tuple[int, str], list[SiteSpectra]] = {}
+    for item in items:
+        groups.setdefault((id(item.structure), item.theory), []).append(item)
+    found = []
+    for group in groups.values():
+        sites = np.concatenate([item.sites for item in group])
+        order = np.argsort(sites, kind="stable")
+        found.append(group[0] if len(group) == 1 else replace(
+            group[0], sites=sites[order],
+            spectra=np.concatenate([item.spectra for item in group])[order]))
+    return found
 
 
 def load_site_spectra(paths: Sequence[Path]) -> list[SiteSpectra]:
@@ -93,8 +109,14 @@ def _load_npz(path: Path, structures: dict[str, Structure]) -> list[SiteSpectra]
         return _whole_cells(path, columns, structures)
     if {"source", "site", "mu", "energy"} <= set(columns):
         return _drawn_sites(path, columns, structures)
-    raise InputError(f"{path} must hold name and mu, or source, site, mu and energy, received "
-                     f"{', '.join(columns)}: see surrogates/datasets.py")
+    from surrogates.material_sites import KEYS, material_sites
+
+    if set(KEYS) <= set(columns):
+        check_spectra(path, columns["energy"], columns["intensity"])
+        return material_sites(path, columns)
+    raise InputError(f"{path} must hold name and mu, or source, site, mu and energy, or "
+                     f"{', '.join(KEYS)}, received {', '.join(columns)}: see "
+                     f"surrogates/datasets.py")
 
 
 def _find(structures: dict[str, Structure], name: str, path: Path) -> Structure:
@@ -112,7 +134,7 @@ def _whole_cells(path: Path, columns: dict[str, np.ndarray],
         raise InputError(f"mu in {path} must have shape (n_structures, n_atoms, n_grid) for "
                          f"{len(names)} names, received {spectra.shape}: one block a name")
     energy = columns.get("energy", first + step * np.arange(spectra.shape[-1]))
-    _check_spectra(path, energy, spectra)
+    check_spectra(path, energy, spectra)
     items = []
     for name, mu in zip(names, spectra, strict=True):
         frame = _find(structures, str(name), path)
@@ -133,7 +155,7 @@ def _drawn_sites(path: Path, columns: dict[str, np.ndarray],
     if not len(sources) == len(sites) == len(columns["mu"]):
         raise InputError(f"source, site and mu in {path} must have a row for each site, received "
                          f"{len(sources)}, {len(sites)} and {len(columns['mu'])} rows")
-    _check_spectra(path, columns["energy"], columns["mu"])
+    check_spectra(path, columns["energy"], columns["mu"])
     parts = columns.get("split", np.zeros(len(sources), dtype=int)).astype(int)
     if len(parts) != len(sources):
         raise InputError(f"split in {path} must have a row for each site, received {len(parts)} "
@@ -156,7 +178,7 @@ def _drawn_sites(path: Path, columns: dict[str, np.ndarray],
     return items
 
 
-def _check_spectra(path: Path, energy: np.ndarray, mu: np.ndarray) -> None:
+def check_spectra(path: Path, energy: np.ndarray, mu: np.ndarray) -> None:
     """Refuse an axis or spectra that nothing can be fitted to."""
     if energy.ndim != 1 or energy.shape != mu.shape[-1:]:
         raise InputError(f"energy in {path} must have a point for each of the {mu.shape[-1]} of "

@@ -31,7 +31,7 @@ from torch.nn.functional import softplus
 from diffxas.denoiser import species_indices
 from diffxas.graph import build_graph
 from diffxas.structure import Structure
-from surrogates.base import Surrogate
+from surrogates.base import Surrogate, placed
 from surrogates.datasets import SiteSpectra
 from surrogates.descriptor import DescriptorConfig, describe, group_scales
 
@@ -84,14 +84,15 @@ def clipped(invariants: Tensor, center: Tensor, scale: Tensor, weight: Tensor) -
     return CLIP * torch.tanh((invariants - center) / (CLIP * scale)) * weight
 
 
-def invariants_of(config: KernelConfig, structure: Structure, positions: Tensor) -> Tensor:
-    """Invariants of all atoms, (n_atoms, n_invariants); differentiable in the positions."""
+def invariants_of(config: KernelConfig, structure: Structure, positions: Tensor,
+                  cell: Tensor | None = None) -> Tensor:
+    """Invariants of all atoms, (n_atoms, n_invariants); differentiable in positions and cell."""
     descriptor = config.descriptor_config()
-    placed = structure.with_positions(positions.detach().cpu().numpy())
-    graph = build_graph(placed, descriptor.radial_cutoff, dtype=positions.dtype,
-                        device=positions.device)
+    graph = build_graph(placed(structure, positions, cell), descriptor.radial_cutoff,
+                        dtype=positions.dtype, device=positions.device)
     species = species_indices(structure.symbols, config.elements, "surrogate")
-    return describe(descriptor, species.to(positions.device), graph.vectors(positions), graph)
+    vectors = graph.vectors(positions, None if cell is None else cell[None])
+    return describe(descriptor, species.to(positions.device), vectors, graph)
 
 
 class KernelSurrogate(Surrogate):
@@ -119,11 +120,13 @@ class KernelSurrogate(Surrogate):
         """The same surrogate in another precision (float64 for numeric gradients)."""
         return KernelSurrogate(self.name, self.record, self.tensors, dtype, self.device)
 
-    def spectra(self, positions: Tensor, structure: Structure) -> Tensor:
+    def spectra(self, positions: Tensor, structure: Structure,
+                cell: Tensor | None = None) -> Tensor:
         """See :class:`surrogates.base.Surrogate`."""
         sites = torch.as_tensor(self.absorbers(structure), device=self.device)
         x = positions.to(self.device, self.dtype)
-        return self.spectra_from(invariants_of(self.config, structure, x)[sites])
+        lattice = None if cell is None else cell.to(self.device, self.dtype)
+        return self.spectra_from(invariants_of(self.config, structure, x, lattice)[sites])
 
     def spectra_from(self, invariants: Tensor) -> Tensor:
         """(n_sites, n_invariants) -> (n_members, n_sites, n_grid)."""

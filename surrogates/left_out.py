@@ -1,13 +1,15 @@
 """Which data a network leaves when it and its density are left out.
 
 Cells of one bond network are near-copies, so a split over cells or atoms leaks: what a surrogate
-can do shows on networks, and densities, that it has not seen.
+can do shows on networks, and densities, that it has not seen. Likewise for sites of one material.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from diffxas.errors import InputError
 from surrogates.datasets import SiteSpectra
@@ -53,3 +55,20 @@ def network_splits(data: Sequence[SiteSpectra], margin: float) -> list[NetworkSp
                              "lower leave_out_margin, or set left_out_networks = false")
         splits.append(NetworkSplit(parent, test, rest))
     return splits
+
+
+def left_out_share(data: Sequence[SiteSpectra], share: float, fold: int,
+                   seed: int = 0) -> tuple[list[SiteSpectra], list[SiteSpectra]]:
+    """A share of the parents (materials, networks) apart: the rest, and what was left out.
+
+    Folds of one seed are disjoint until the parents are used up, then begin anew.
+    """
+    parents = sorted({item.parent for item in data})
+    size = round(share * len(parents))
+    if not 0 < size < len(parents):
+        raise InputError(f"left_out_share must leave out a parent and keep one, received {share:g} "
+                         f"of {len(parents)}: choose another share")
+    order = np.random.default_rng(seed).permutation(len(parents))
+    apart = {parents[order[(fold * size + k) % len(parents)]] for k in range(size)}
+    return ([item for item in data if item.parent not in apart],
+            [item for item in data if item.parent in apart])

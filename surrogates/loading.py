@@ -2,37 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from diffxas.errors import InputError
-from diffxas.weights import WEIGHTS, find_model, read_config, read_tensors
+from diffxas.spectrum import parse_edge
+from diffxas.weights import WEIGHTS, find_model, read_config, read_tensors, shipped_names
 from surrogates.base import Surrogate
 from surrogates.kernel import KernelSurrogate
 from surrogates.model import EquivariantSurrogate
 
 SHIPPED = Path(__file__).parent / "weights"
+DEFAULT = "a-C"
 
 
-def load_surrogate(name: str | Path, device: str = "cpu") -> Surrogate:
+def load_surrogate(name: str | Path, device: str = "cpu", edge: str | None = None) -> Surrogate:
     """A surrogate from a shipped name or a folder.
+
+    Parameters
+    ----------
+    edge : absorber and edge, such as ``Cu:K``, of a model of several; its first by default
 
     Raises
     ------
     InputError
-        If there is none, it is not a surrogate, or its family is unknown.
+        If there is none, it is not a surrogate, its family is unknown, or it lacks the edge.
     """
     folder = find_model(str(name), SHIPPED)
     record = read_config(folder, "surrogate")
     label = folder.name if folder.parent == SHIPPED else str(folder)
+    theory = _theory(label, record, edge)
     tensors = read_tensors(folder)
     family = record.get("family")
     try:
         if family == "kernel":
             return KernelSurrogate(label, record, tensors, torch.float32, device)
         if family == "equivariant":
-            surrogate = EquivariantSurrogate.from_tensors(label, record, tensors)
+            surrogate = EquivariantSurrogate.from_tensors(label, record, tensors, theory)
             for member in surrogate.members:
                 member.to(device)
             return surrogate
@@ -42,3 +51,44 @@ def load_surrogate(name: str | Path, device: str = "cpu") -> Surrogate:
                          f"model's folder again") from error
     raise InputError(f"the surrogate's family must be kernel or equivariant, received "
                      f"{family!r} in {folder}: use the version that wrote it")
+
+
+def model_edges(record: Mapping[str, Any]) -> list[str]:
+    """Absorber and edge of every theory of a model, such as ``C:K``; empty if it says nothing."""
+    model = record.get("model", {})
+    return [f"{t.get('absorber') or model.get('absorber')}:{t.get('edge') or model.get('edge')}"
+            for t in model.get("theories", [])]
+
+
+def _theory(label: str, record: Mapping[str, Any], edge: str | None) -> int:
+    """Which theory of the model is of that edge; the first by default."""
+    if edge is None:
+        return 0
+    known, wanted = model_edges(record), ":".join(parse_edge(edge))
+    if wanted not in known:
+        raise InputError(f"--edge must be {' or '.join(dict.fromkeys(known))} for the surrogate "
+                         f"{label}, received {wanted}: choose another --surrogate "
+                         f"(`diffxas models` lists them)")
+    return known.index(wanted)
+
+
+def surrogate_name(edge: str | None) -> str:
+    """The shipped surrogate of an edge; :data:`DEFAULT` where it fits or nothing is asked.
+
+    Raises
+    ------
+    InputError
+        If none of the shipped ones is of that edge.
+    """
+    if edge is None:
+        return DEFAULT
+    wanted = ":".join(parse_edge(edge))
+    known = {name: model_edges(read_config(SHIPPED / name)) for name in shipped_names(SHIPPED)}
+    names = sorted((name for name, edges in known.items() if wanted in edges),
+                   key=lambda name: name != DEFAULT)
+    if not names:
+        every = sorted({one for edges in known.values() for one in edges})
+        raise InputError(f"--edge must be that of a shipped surrogate, {' or '.join(every)}, "
+                         f"received {wanted}: give a folder of your own to --surrogate, or train "
+                         f"one with `diffxas train surrogate`")
+    return names[0]

@@ -14,13 +14,19 @@ Why this shape: training data are few bond networks. A latent that is shared bet
 on many networks and a costly one on four carries over what the cheap one taught (a linear map from
 FEFF to DFT spectra already predicts a left-out density better than geometry alone); the tanh bounds
 what a strange environment can do, where unbounded heads let single atoms explode; components keep
-the output within shapes that spectra have; softplus keeps it non-negative.
+the output within shapes that spectra have (they are as smooth as spectra are, and few: 24 hold the
+Cu K-edge spectra of 3,300 sites to a median squared error of 2e-6); softplus keeps it non-negative.
+
+A theory has an absorber and an edge of its own, so one trunk may serve several of each. Elements
+enter by a table of free numbers, or with tabulated properties beside it where there are many
+(:mod:`surrogates.element_embedding`).
 
 The spectrum of a cell is the mean over its absorbers.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -31,22 +37,30 @@ from torch import Tensor, nn
 from torch.nn.functional import silu, softplus
 
 from diffxas.denoiser import species_indices
+from diffxas.errors import InputError
 from diffxas.graph import Graph, build_graph
 from diffxas.network import EquivariantNetwork
 from diffxas.structure import Structure
-from surrogates.base import Surrogate
+from surrogates.base import Surrogate, placed
+from surrogates.element_embedding import ElementEmbedding
 
 LATENT_BOUND = 3.0
 SOFTPLUS_BETA = 300.0
+EMBEDDINGS = ("table", "described")
 
 
 @dataclass(frozen=True)
 class Theory:
-    """One kind of label: its energies (eV), and how many principal components carry it."""
+    """One kind of label: its energies (eV), and how many principal components carry it.
+
+    ``absorber`` and ``edge`` are those of the whole config where they are empty.
+    """
 
     name: str
     energy: list[float]
     n_components: int = 16
+    absorber: str = ""
+    edge: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,7 +68,8 @@ class SurrogateConfig:
     """Everything needed to rebuild a surrogate; stored in its ``config.json``.
 
     ``theories[0]`` is what it predicts; the others were taught beside it. ``absorber`` and ``edge``
-    say whose spectra these are; ``elements`` what a structure may hold.
+    say whose spectra these are; ``elements`` what a structure may hold. ``embedding`` is ``table``
+    (free numbers for each element) or ``described`` (tabulated properties as well).
     """
 
     elements: list[str]
@@ -73,6 +88,12 @@ class SurrogateConfig:
     n_latent: int = 24
     degree: float = 30.0
     dropout: float = 0.0
+    embedding: str = "table"
+
+    def __post_init__(self) -> None:
+        if self.embedding not in EMBEDDINGS:
+            raise InputError(f"embedding must be one of {', '.join(EMBEDDINGS)}, received "
+                             f"{self.embedding!r}: correct [model]")
 
     def to_dict(self) -> dict[str, Any]:
         """For ``config.json``."""
@@ -121,11 +142,13 @@ class SurrogateNetwork(nn.Module):
     def __init__(self, config: SurrogateConfig) -> None:
         super().__init__()
         self.config = config
+        described = (ElementEmbedding(len(config.elements), config.n_scalars)
+                     if config.embedding == "described" else None)
         self.trunk = EquivariantNetwork(
             config.elements, n_layers=config.n_layers, cutoff=config.cutoff,
             n_scalars=config.n_scalars, n_vectors=config.n_vectors, n_tensors=config.n_tensors,
             n_products=config.n_products, hidden=config.hidden, n_basis=config.n_basis,
-            degree=config.degree,
+            degree=config.degree, embedding=described,
         )
         n_invariants = config.n_scalars + config.n_vectors + config.n_tensors
         self.norm = nn.LayerNorm(n_invariants)
@@ -167,17 +190,17 @@ class SurrogateNetwork(nn.Module):
 
 
 class EquivariantSurrogate(Surrogate):
-    """An ensemble of equivariant networks of one config."""
+    """An ensemble of equivariant networks of one config; predicts its theory ``theory``."""
 
     def __init__(self, name: str, record: Mapping[str, Any],
-                 members: Sequence[SurrogateNetwork]) -> None:
-        super().__init__(name, record)
+                 members: Sequence[SurrogateNetwork], theory: int = 0) -> None:
+        super().__init__(name, record, theory)
         self.members = members
         self.config = members[0].config
 
     @classmethod
-    def from_tensors(cls, name: str, record: Mapping[str, Any],
-                     tensors: Mapping[str, Tensor]) -> EquivariantSurrogate:
+    def from_tensors(cls, name: str, record: Mapping[str, Any], tensors: Mapping[str, Tensor],
+                     theory: int = 0) -> EquivariantSurrogate:
         """From what a model folder holds."""
         config = SurrogateConfig.from_dict(record["model"])
         members = []
@@ -188,16 +211,23 @@ class EquivariantSurrogate(Surrogate):
                                      for key, value in tensors.items() if key.startswith(prefix)})
             network.requires_grad_(False)
             members.append(network.eval())
-        return cls(name, record, members)
+        return cls(name, record, members, theory)
 
-    def spectra(self, positions: Tensor, structure: Structure) -> Tensor:
+    def to(self, dtype: torch.dtype) -> EquivariantSurrogate:
+        """The same surrogate in another precision (float64 for numeric gradients)."""
+        members = [copy.deepcopy(member).to(dtype) for member in self.members]
+        return EquivariantSurrogate(self.name, self.record, members, self.theory)
+
+    def spectra(self, positions: Tensor, structure: Structure,
+                cell: Tensor | None = None) -> Tensor:
         """See :class:`surrogates.base.Surrogate`."""
         parameter = next(self.members[0].parameters())
-        placed = structure.with_positions(positions.detach().cpu().numpy())
-        graph = build_graph(placed, self.config.cutoff, dtype=parameter.dtype,
-                            device=parameter.device)
+        graph = build_graph(placed(structure, positions, cell), self.config.cutoff,
+                            dtype=parameter.dtype, device=parameter.device)
         species = species_indices(structure.symbols, self.config.elements, "surrogate")
         species = species.to(parameter.device)
         sites = torch.as_tensor(self.absorbers(structure), device=parameter.device)
         x = positions.to(parameter.device, parameter.dtype)
-        return torch.stack([member(x, species, graph, sites) for member in self.members])
+        cells = None if cell is None else cell.to(parameter.device, parameter.dtype)[None]
+        return torch.stack([member(x, species, graph, sites, self.theory, cells)
+                            for member in self.members])

@@ -18,7 +18,12 @@ from diffxas.errors import InputError, RunError
 from diffxas.files import replacing
 from diffxas.structure import Structure
 from surrogates.metrics import rms
-from surrogates.protocol import SurrogateModel, UncertainSurrogate, check_structure
+from surrogates.protocol import (
+    SurrogateModel,
+    UncertainSurrogate,
+    check_structure,
+    lone_absorbers,
+)
 
 UNCERTAIN = 0.25
 """A column is flagged when its uncertainty exceeds this share of its own root mean square."""
@@ -33,11 +38,13 @@ class Prediction:
     energy : (n_grid,), eV
     columns : label -> (n_grid,), model units, in the order of the input
     uncertainty : label -> (n_grid,), one standard deviation, model units; empty if not known
+    lone : labels of absorbers without a neighbour, and of cells that hold one
     """
 
     energy: np.ndarray
     columns: Mapping[str, np.ndarray]
     uncertainty: Mapping[str, np.ndarray] = field(default_factory=dict)
+    lone: frozenset[str] = frozenset()
 
 
 def predict_table(labelled: Sequence[tuple[str, Structure]], model: SurrogateModel,
@@ -55,7 +62,7 @@ def predict_table(labelled: Sequence[tuple[str, Structure]], model: SurrogateMod
     ------
     InputError
         Before anything is computed: on no structures, equal labels, a structure without the
-        absorber or with elements that the model does not know.
+        absorber, with elements that the model does not know or with atoms that share a place.
     RunError
         If the model returns numbers that are not finite.
     """
@@ -64,6 +71,7 @@ def predict_table(labelled: Sequence[tuple[str, Structure]], model: SurrogateMod
     check_labelled(labelled, model)
     columns: dict[str, np.ndarray] = {}
     uncertainty: dict[str, np.ndarray] = {}
+    lone: list[str] = []
     for label, structure in tqdm(labelled, desc="predict", unit="structure",
                                  disable=not progress):
         if isinstance(model, UncertainSurrogate):
@@ -73,12 +81,15 @@ def predict_table(labelled: Sequence[tuple[str, Structure]], model: SurrogateMod
         if not np.isfinite(mean).all():
             raise RunError(f"the surrogate {model.name} predicted NaN or infinity for {label}: "
                            f"look for atoms that nearly coincide")
-        names = ([f"{label}:{atom}" for atom in model.absorbers(structure)] if sites else [label])
+        absorbers = model.absorbers(structure)
+        names = [f"{label}:{atom}" for atom in absorbers] if sites else [label]
+        alone = lone_absorbers(structure, absorbers)
+        lone += [names[k] for k in np.flatnonzero(alone)] if sites else [label] * int(alone.any())
         columns.update(zip(names, mean if sites else mean.mean(axis=0)[None], strict=True))
         if deviation is not None:
             uncertainty.update(zip(names, deviation if sites else deviation.mean(axis=0)[None],
                                    strict=True))
-    return Prediction(np.asarray(model.energy), columns, uncertainty)
+    return Prediction(np.asarray(model.energy), columns, uncertainty, frozenset(lone))
 
 
 def check_labelled(labelled: Sequence[tuple[str, Structure]], model: SurrogateModel) -> None:
@@ -104,7 +115,8 @@ def write_prediction(path: str | Path, prediction: Prediction) -> list[Path]:
     """Write the table, and beside it the uncertainties if there are any.
 
     ``spectra.csv`` gets ``spectra_uncertainty.csv``: a row for each column of the first file with
-    ``label``, ``flag`` (``uncertain`` or empty), ``relative`` (root mean square of the deviation
+    ``label``, ``flag`` (``uncertain``, ``isolated`` where an absorber has no neighbour, both or
+    empty), ``relative`` (root mean square of the deviation
     over that of the spectrum), then one standard deviation at each energy. An earlier such file
     is removed where there is no uncertainty to write.
 
@@ -122,7 +134,8 @@ def write_prediction(path: str | Path, prediction: Prediction) -> list[Path]:
     rows = []
     for label, deviation in prediction.uncertainty.items():
         relative = relative_uncertainty(prediction.columns[label], deviation)
-        rows.append([label, "uncertain" if relative > UNCERTAIN else "", relative, *deviation])
+        flags = ["uncertain"] * (relative > UNCERTAIN) + ["isolated"] * (label in prediction.lone)
+        rows.append([label, " ".join(flags), relative, *deviation])
     write_csv(beside, ["label", "flag", "relative", *(_text(e) for e in prediction.energy)], rows)
     return [path, beside]
 

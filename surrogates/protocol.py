@@ -62,14 +62,24 @@ class UncertainSurrogate(SurrogateModel, Protocol):
         """Mean and one standard deviation, each (n_absorbers, n_grid), model units."""
 
 
+NEAREST = 0.5
+"""angstrom; no two nuclei of a solid are nearer (H2 has 0.74)."""
+
+ALONE = 3.5
+"""angstrom; an absorber without a neighbour within it has no bond, and no near-edge structure."""
+
+
 def check_structure(label: str, structure: Structure, model: SurrogateModel) -> None:
     """Refuse a structure that the model cannot predict.
 
     Raises
     ------
     InputError
-        If the absorber is absent, or an element is one that the model does not know.
+        If the absorber is absent, an element is one that the model does not know, or two atoms
+        share a place.
     """
+    from diffxas.graph import neighbors
+
     present = sorted(set(structure.symbols))
     if model.element not in present:
         raise InputError(f"a structure must hold the absorber {model.element}, received "
@@ -79,6 +89,19 @@ def check_structure(label: str, structure: Structure, model: SurrogateModel) -> 
         raise InputError(f"elements must be among {'/'.join(model.elements)} for the surrogate "
                          f"{model.name}, received {'/'.join(unknown)} in {label}: "
                          f"choose another --surrogate")
+    first, second, _ = neighbors(structure.positions, structure.cell, structure.pbc, NEAREST)
+    if len(first):
+        raise InputError(f"atoms must be {NEAREST:g} angstrom apart or more, received atoms "
+                         f"{first[0]} and {second[0]} of {label} nearer than that: take out "
+                         f"atoms that stand twice in the file")
+
+
+def lone_absorbers(structure: Structure, absorbers: np.ndarray) -> np.ndarray:
+    """Whether each absorber has no neighbour within :data:`ALONE`, (n_absorbers,) bool."""
+    from diffxas.graph import neighbors
+
+    first, _, _ = neighbors(structure.positions, structure.cell, structure.pbc, ALONE)
+    return ~np.isin(absorbers, first)
 
 
 def check_target(target: Spectrum, model: SurrogateModel) -> None:

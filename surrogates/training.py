@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +26,24 @@ from diffxas.prior import build_options, read_names, read_toml, refuse_other_run
 from diffxas.training import Schedule, train
 from diffxas.weights import save_model
 from surrogates.base import Surrogate
-from surrogates.datasets import SiteSpectra
+from surrogates.datasets import SiteSpectra, joined
+from surrogates.element_embedding import ElementEmbedding
 from surrogates.kernel import KernelConfig, KernelSurrogate, fit_kernel
-from surrogates.left_out import NetworkSplit, network_splits
+from surrogates.left_out import NetworkSplit, left_out_share, network_splits
+from surrogates.left_out_members import Fold, errors_of_members, monitor
 from surrogates.metrics import error_along_energy, error_table
 from surrogates.model import Readout, SurrogateConfig, SurrogateNetwork, Theory
+from surrogates.site_loss import SMOOTHNESS, SiteLoss
 from surrogates.splits import HELD_OUT, TRAINING, check_split
 from surrogates.training_data import load_training_data
 
 FAMILIES = ("equivariant", "kernel")
+LOSSES = ("squared", "log")
+REST, OUT = -1, -2
+"""Sites in neither part of the data's split; sites that take no part here."""
+
+LATER = ("allow_leak", "rest", "left_out_share", "loss")
+"""Options that are recorded where they were set, so that earlier runs still resume."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +64,20 @@ class SurrogateTraining:
     family : ``equivariant`` (:mod:`surrogates.model`) or ``kernel`` (:mod:`surrogates.kernel`)
     left_out_networks : measure the error with each network of the first theory left out in turn
     allow_leak : let ``exclude``, or the data's own split, cut through a network
+    rest : train also on sites that the data's own split puts in neither part, but not on those of
+        materials, or networks, with held-out sites
+    left_out_share : each member leaves out another share of the materials (parents), on which its
+        error is measured and logged
+    loss : ``squared`` (networks weigh equally, structures are drawn with their means) or ``log``
+        (sites weigh equally, few bad ones count little: :mod:`surrogates.site_loss`)
     """
 
     family: str = "equivariant"
     allow_leak: bool = False
+    rest: bool = False
     left_out_networks: bool = False
+    left_out_share: float = 0.0
+    loss: str = "squared"
     theory_weights: dict[str, float] = field(default_factory=dict)
     exclude: str = ""
     leave_out_density: list[float] = field(default_factory=list)
@@ -126,10 +144,6 @@ class SpectraLoss:
         return value + o.derivative * error.diff(dim=1).square().mean() * SMOOTHNESS
 
 
-SMOOTHNESS = 10.0
-"""Squared steps between points are about this much smaller than squared values."""
-
-
 def network_weights(group: Sequence[SiteSpectra]) -> np.ndarray:
     """Probabilities of drawing each structure such that every network (parent) is as likely."""
     parents = [item.parent for item in group]
@@ -159,9 +173,16 @@ def split(data: Sequence[SiteSpectra], options: SurrogateTraining) -> list[SiteS
         near = any(abs(item.structure.density - d) <= options.leave_out_margin
                    for d in options.leave_out_density)
         left_out = bool(excluded & {item.name, item.parent})
-        parts.append(-1 if near else HELD_OUT if left_out else item.part)
+        parts.append(OUT if near else HELD_OUT if left_out else item.part)
     check_split([item.parent for item in data], parts, allow_leak=options.allow_leak)
-    return [item for item, part in zip(data, parts, strict=True) if part == TRAINING]
+    kept = {TRAINING}
+    if options.rest:
+        kept.add(REST)
+        held_out = {item.parent for item, part in zip(data, parts, strict=True)
+                    if part == HELD_OUT}
+        parts = [OUT if part == REST and item.parent in held_out else part
+                 for item, part in zip(data, parts, strict=True)]
+    return [item for item, part in zip(data, parts, strict=True) if part in kept]
 
 
 def train_surrogate(paths: Sequence[Path], folder: Path, config: Path | None = None) -> Path:
@@ -174,40 +195,69 @@ def train_surrogate(paths: Sequence[Path], folder: Path, config: Path | None = N
     """
     options: SurrogateTraining = build_options(SurrogateTraining, read_toml(config), "the config")
     schedule: Schedule = build_options(Schedule, options.schedule, "[schedule]")
-    data = split(load_training_data(paths), options)
+    data = split(apart_by_edge(load_training_data(paths)), options)
     if not data:
         raise InputError("training data must hold at least one structure, received none after "
                          "exclude and leave_out_density: check both in the config")
     if options.family not in FAMILIES:
         raise InputError(f"family must be one of {', '.join(FAMILIES)}, received "
                          f"{options.family!r}: correct it in the config")
+    if options.loss not in LOSSES:
+        raise InputError(f"loss must be one of {', '.join(LOSSES)}, received {options.loss!r}: "
+                         f"correct it in the config")
     model_config = configure(data, options)
     splits = (network_splits(data, options.leave_out_margin)
               if options.left_out_networks else [])
-    record = training_record(data, options, model_config)
+    record = training_record(joined(data), options, model_config)
     refuse_other_run(folder, record)
     if isinstance(model_config, KernelConfig):
         tensors = fit_kernel(data, model_config, options.seed)
         if splits:
             record["left_out"] = left_out_networks(splits, model_config, record, options.seed)
     else:
-        tensors = train_members(data, model_config, options, schedule, folder)
+        members = train_members(data, model_config, options, schedule, folder)
+        tensors = {f"{k}.{name}": tensor for k, member in enumerate(members)
+                   for name, tensor in member.state_dict().items()}
+        if options.left_out_share:
+            folds = [member_fold(data, options, k) for k in range(len(members))]
+            record["left_out"] = errors_of_members(members, folds, model_config)
     save_model(folder, record, tensors)
     return folder
 
 
+def apart_by_edge(data: Sequence[SiteSpectra]) -> list[SiteSpectra]:
+    """Spectra of several edges by one theory become theories of their own, such as FEFF Cu:K."""
+    edges: dict[str, set[str]] = {}
+    for item in data:
+        edges.setdefault(item.theory, set()).add(f"{item.element}:{item.edge}")
+    return [item if len(edges[item.theory]) == 1
+            else replace(item, theory=f"{item.theory} {item.element}:{item.edge}")
+            for item in data]
+
+
 def train_members(data: Sequence[SiteSpectra], config: SurrogateConfig,
                   options: SurrogateTraining, schedule: Schedule,
-                  folder: Path) -> dict[str, Tensor]:
+                  folder: Path) -> list[SurrogateNetwork]:
     """Train the members of an equivariant ensemble one after the other; resumable."""
-    tensors: dict[str, Tensor] = {}
+    members = []
     for member in range(config.n_members):
-        network = new_member(data, config, options.seed * 1000 + member)
-        loss = SpectraLoss(data, config, options, member)
+        fold = member_fold(data, options, member)
+        seen = joined(fold.seen)
+        network = new_member(seen, config, options.seed * 1000 + member)
+        loss = (SiteLoss if options.loss == "log" else SpectraLoss)(seen, config, options, member)
         average = train(network, loss, schedule, folder / f"member_{member}",
-                        title=f"surrogate, member {member + 1} of {config.n_members}")
-        tensors |= {f"{member}.{k}": v for k, v in average.state_dict().items()}
-    return tensors
+                        title=f"surrogate, member {member + 1} of {config.n_members}",
+                        monitor=monitor(fold, config) if fold.apart else None)
+        assert isinstance(average, SurrogateNetwork)
+        members.append(average)
+    return members
+
+
+def member_fold(data: Sequence[SiteSpectra], options: SurrogateTraining, member: int) -> Fold:
+    """What a member is trained on, and what it is measured on."""
+    if not options.left_out_share:
+        return Fold(list(data), [])
+    return Fold(*left_out_share(data, options.left_out_share, member, options.seed))
 
 
 def left_out_networks(splits: Sequence[NetworkSplit], config: KernelConfig, record: dict[str, Any],
@@ -237,10 +287,14 @@ def configure(data: Sequence[SiteSpectra],
     first: dict[str, SiteSpectra] = {}
     for item in data:
         first.setdefault(item.theory, item)
-    theories = [Theory(name, [float(e) for e in item.energy]) for name, item in first.items()]
+    model = dict(options.model)
+    several = {"n_components": model.pop("n_components")} if (
+        options.family == "equivariant" and "n_components" in model) else {}
+    theories = [Theory(name, [float(e) for e in item.energy], absorber=item.element,
+                       edge=item.edge, **several) for name, item in first.items()]
     lead = next(iter(first.values()))
     content = {
-        **options.model, "elements": sorted({e for d in data for e in d.structure.symbols}),
+        **model, "elements": sorted({e for d in data for e in d.structure.symbols}),
         "absorber": lead.element, "edge": lead.edge,
     }
     if options.family == "kernel":
@@ -260,6 +314,8 @@ def new_member(data: Sequence[SiteSpectra], config: SurrogateConfig, seed: int) 
         group = [d for d in data if d.theory == theory.name]
         assert isinstance(readout, Readout)
         readout.set_basis(*stacked(group, network_weights(group)))
+    if isinstance(network.trunk.embedding, ElementEmbedding):
+        network.trunk.embedding.set_elements(config.elements)
     return network
 
 
@@ -276,6 +332,8 @@ def training_record(data: Sequence[SiteSpectra], options: SurrogateTraining,
         "kind": "surrogate", "family": options.family, "version": diffxas.__version__,
         "licence": options.licence,
         "elements": config.elements, "edge": f"{config.absorber}:{config.edge}",
+        "edges": [f"{t.get('absorber') or config.absorber}:{t.get('edge') or config.edge}"
+                  for t in config.to_dict()["theories"]],
         "energy_range": [float(data[0].energy[0]), float(data[0].energy[-1])],
         "axis_note": options.axis_note,
         "density_range": [round(min(densities), 3), round(max(densities), 3)],
@@ -283,7 +341,7 @@ def training_record(data: Sequence[SiteSpectra], options: SurrogateTraining,
         "training": {
             "data_hash": digest.hexdigest(),
             "options": {key: value for key, value in asdict(options).items()
-                        if key != "allow_leak" or value},
+                        if key not in LATER or value != getattr(SurrogateTraining, key)},
             "structures": [f"{item.theory}:{item.name}" for item in data],
             "parents": sorted({item.parent for item in data}),
             "sites": {name: sum(len(d.sites) for d in data if d.theory == name)

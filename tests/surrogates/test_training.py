@@ -109,7 +109,12 @@ def test_the_leave_out_weights_saw_nothing_near_their_density(density):
     assert any(abs(densities[bare(name)] - density) <= 0.15 for name in full)  # the control
 
 
-@pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*/*.toml")), ids=lambda p: p.stem)
+OF_OTHER_MATERIALS = ("cu", "silica")
+
+
+@pytest.mark.parametrize("path", sorted(
+    path for path in EXPERIMENTS.glob("*/*.toml") if path.parent.name not in OF_OTHER_MATERIALS),
+    ids=lambda p: p.stem)
 def test_every_config_that_makes_weights_leaves_the_held_out_structures_out(path):
     excluded = EXPERIMENTS.parent / read_toml(path)["exclude"]
     assert excluded == (SILICA / "heldout.txt" if path.parent == SILICA else HELDOUT)
