@@ -4,9 +4,9 @@ Keys (the layout of the Cu K-edge set made from OmniXAS's tutorial): ``energy`` 
 ``ids`` (n_sites,) text ``<material>_<index of the site in the structure>``, ``intensity`` (n_sites,
 n_grid), ``materials`` (n_mat,) text, ``offsets`` (n_mat + 1,): atoms of material k are
 ``offsets[k]:offsets[k + 1]`` of ``numbers`` (n_atoms,) and ``frac`` (n_atoms, 3), and ``lattice``
-(n_mat, 3, 3), rows are lattice vectors, angstrom. Optional: ``split`` (n_sites,), 0 for training, 1
-for held out, -1 for neither; ``converged`` (n_sites,) bool, FEFF's potential loop. Sites where it is
-false are left out: their spectra are of a potential that is not the material's.
+(n_mat, 3, 3), rows are lattice vectors, angstrom. Optional: ``split`` (n_sites,), 0 for training,
+1 for held out, -1 for neither; ``converged`` (n_sites,) bool, FEFF's potential loop. Sites where it
+is false are left out: their spectra are of a potential that is not the material's.
 """
 
 from __future__ import annotations

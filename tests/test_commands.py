@@ -209,8 +209,10 @@ def test_what_the_surrogate_does_not_know_is_refused(tmp_path: Path, diamond: Pa
     ase.io.write(tmp_path / "sic.vasp", ase.build.bulk("SiC", "zincblende", a=4.36))
     out = tmp_path / "out.csv"
     assert "Si" in refused("predict", tmp_path / "sic.vasp", "--out", out)
-    line = refused("predict", diamond, "--edge", "Cu:K", "--out", out)
-    assert "C:K" in line and "Cu:K" in line
+    line = refused("predict", diamond, "--surrogate", "a-C", "--edge", "Cu:K", "--out", out)
+    assert "must be C:K for the surrogate a-C, received Cu:K" in line
+    line = refused("predict", diamond, "--edge", "O:K", "--out", out)
+    assert "C:K" in line and "received O:K" in line
     assert "nix" in refused("predict", diamond, "--surrogate", "nix", "--out", out)
     assert not out.exists()
 

@@ -5,6 +5,7 @@ import pytest
 from surrogate_fakes import GRID, TableSurrogate, UncertainTable, carbon_like, small_structure
 
 from diffxas.errors import InputError, RunError
+from diffxas.structure import Structure
 from surrogates.prediction import predict_table, write_prediction
 
 SITES = {"a": np.stack([carbon_like(0.1), carbon_like(0.3)]),
@@ -62,6 +63,28 @@ def test_uncertainties_go_beside_and_vanish_with_a_model_that_has_none(tmp_path)
 def test_structures_that_cannot_be_predicted_are_refused(labelled, words):
     with pytest.raises(InputError, match=words):
         predict_table(labelled, TableSurrogate(SITES))
+
+
+def test_two_atoms_on_one_spot_are_refused_across_the_cell_too():
+    twice = Structure([[0.1, 0, 0], [2.9, 0, 0], [1.5, 0, 0]], [6] * 3, 3 * np.eye(3),
+                      info={"name": "a"})
+    with pytest.raises(InputError, match=r"0\.5 angstrom .* received atoms 0 and 1 of a"):
+        predict_table([("a", twice)], TableSurrogate(SITES))
+
+
+def test_an_absorber_without_a_neighbour_is_flagged(tmp_path):
+    """Atom 1 stands 6 angstrom from atom 0 and its images; in b every atom has a neighbour."""
+    lonely = Structure([[0, 0, 0], [6, 0, 0], [1.4, 0, 0]], [6, 6, 8], 12 * np.eye(3),
+                       info={"name": "a"})
+    model = UncertainTable(SITES)
+    model.elements = ("C", "O")
+    labelled = [("a", lonely), LABELLED[1]]
+    assert predict_table(labelled, model, sites=True).lone == {"a:1"}
+    table = predict_table(labelled, model)
+    assert table.lone == {"a"}
+    write_prediction(tmp_path / "spectra.csv", table)
+    flags = {row[0]: row[1] for row in read(tmp_path / "spectra_uncertainty.csv")[1:]}
+    assert flags["a"].split()[-1] == "isolated" and "isolated" not in flags["b#1"]
 
 
 def test_unknown_elements_are_named():

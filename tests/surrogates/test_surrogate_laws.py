@@ -111,6 +111,31 @@ def test_gradient_of_the_cell_s_spectrum_is_the_numeric_one(surrogate):
         assert float((gradient * d).sum()) == pytest.approx(float(numeric), rel=1e-5)
 
 
+def test_gradient_in_the_cell_is_the_numeric_one(surrogate):
+    """At fixed Cartesian positions, then under a strain of both."""
+    structure = carbon(5, 5)
+    x, cell = torch.tensor(structure.positions), torch.tensor(structure.cell)
+    weight = torch.tensor(np.random.default_rng(6).standard_normal(len(surrogate.energy)))
+    direction = torch.tensor(np.random.default_rng(7).standard_normal((3, 3)))
+
+    def of_cell(amount: torch.Tensor) -> torch.Tensor:
+        return surrogate.mean_spectrum(x, structure, cell + amount * direction) @ weight
+
+    def of_strain(amount: torch.Tensor) -> torch.Tensor:
+        deform = torch.eye(3) + 0.2 * amount * direction
+        return surrogate.mean_spectrum(x @ deform, structure, cell @ deform) @ weight
+
+    for value in (of_cell, of_strain):
+        zero = torch.zeros((), requires_grad=True)
+        (gradient,) = torch.autograd.grad(value(zero), zero)
+        h = torch.tensor(1e-5)
+        numeric = (value(h) - value(-h)) / (2 * h)
+        assert abs(float(numeric)) > 1e-6
+        assert float(gradient) == pytest.approx(float(numeric), rel=1e-4)
+    torch.testing.assert_close(surrogate.mean_spectrum(x, structure, cell),
+                               surrogate.mean_spectrum(x, structure))
+
+
 def test_spectra_and_slopes_have_no_step_where_an_atom_crosses_a_cutoff(surrogate, family):
     def response(distance: float) -> tuple[torch.Tensor, torch.Tensor]:
         positions = [[0, 0, 0], [-1.1, 0.8, 0], [0, -0.6, 1.2], [distance, 0, 0]]
