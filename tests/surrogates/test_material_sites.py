@@ -127,19 +127,20 @@ def test_the_surroundings_of_sites_are_all_that_sites_feel(tmp_path):
 
 def test_training_learns_records_and_predicts(tmp_path):
     path = materials(tmp_path)
-    (tmp_path / "c.toml").write_text(toml("left_out_share = 0.2", steps=60))
+    (tmp_path / "c.toml").write_text(toml("left_out_share = 0.2", steps=100, n_members=1))
     folder = train_surrogate([path], tmp_path / "model", tmp_path / "c.toml")
     record = read_config(folder)
     assert record["edge"] == "Cu:K" and record["elements"] == ["Cu", "O", "S"]
     assert "FEFF:mp-6" not in record["training"]["structures"]  # held out
     members = record["left_out"]["members"]
-    assert [row["materials"] for row in members] == [1, 1]
+    assert [row["materials"] for row in members] == [1]
     assert len(record["left_out"]["site_error"]) == len(GRID)
     surrogate = load_surrogate(folder)
-    item = load_site_spectra([path])[0]
-    mean = np.mean([d.spectra.mean(0) for d in load_site_spectra([path])[:6]], 0)
-    error = np.mean((surrogate.predict_sites(item.structure) - item.spectra) ** 2)
-    assert error < 0.5 * np.mean((mean - item.spectra) ** 2)
+    items = load_site_spectra([path])[:6]
+    truth = np.concatenate([item.spectra for item in items])
+    predicted = np.concatenate([surrogate.predict_sites(item.structure) for item in items])
+    error = np.median(((predicted - truth) ** 2).mean(1))
+    assert error < 0.3 * truth.var(0).mean()
     with pytest.raises(InputError, match="received Fe"):
         surrogate.predict_sites(Structure([[0, 0, 0], [2, 0, 0]], [29, 26], np.eye(3) * 4))
 
