@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,8 @@ from surrogates.commands import (
 DEFAULT_PRIOR = "a-C"
 FORMATS = ("data", "vasp", "cif")
 MOST_ATOMS = 10_000_000
+MOST_LINES = 200
+"""Names of training structures that stand on lines of their own."""
 SHIPPED = {
     "prior": Path(diffxas.__file__).parent / "weights_prior",
     "surrogate": Path(__file__).parents[1] / "surrogates" / "weights",
@@ -287,8 +290,13 @@ def model_details(folder: Path) -> str:
     for network, errors in config.get("left_out", {}).get("networks", {}).items():
         numbers = ", ".join(f"{key} {value:.4g}" for key, value in errors.items())
         lines.append(f"  without {network}: {numbers}")
+    for number, errors in enumerate(config.get("left_out", {}).get("members", []), 1):
+        numbers = ", ".join(f"{key} {value:.4g}" for key, value in errors.items())
+        lines.append(f"  member {number} on what it left out: {numbers}")
     names = training["structures"]
     lines.append(f"trained on {len(names)} structures of {len(training['parents'])} networks:")
+    if len(names) > MOST_LINES:
+        names = textwrap.wrap(" ".join(names), 98, break_long_words=False, break_on_hyphens=False)
     return "\n".join([*lines, *(f"  {one}" for one in names)])
 
 
