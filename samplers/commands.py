@@ -180,7 +180,8 @@ def check_request(target: Path | None, options: Mapping[str, Any]) -> None:
     density, atoms, cell = options["density"], options["atoms"], options["cell"]
     composition = options["composition"]
     elements = ("C",) if composition is None else composition_elements(composition)
-    carbon = options["prior"] == DEFAULT_PRIOR and elements == ("C",)
+    of_carbon = options["edge"] is None or parse_edge(options["edge"])[0] == "C"
+    carbon = options["prior"] == DEFAULT_PRIOR and elements == ("C",) and of_carbon
     limit = DENSEST["C"] if carbon else DENSEST_OF_ALL
     if density is not None and not LOOSEST <= density <= limit:
         what = " for carbon" if carbon else ""

@@ -4,7 +4,8 @@ The error of site i is that of its spectrum and its derivative, over the varianc
 
     m_i = (<(p_i - y_i)^2> + w <(p_i' - y_i')^2>) / var(y),
 
-and the loss is the mean over the sites of log(m_i + eps): what counts is by which factor an error
+and the loss is the mean over the sites (or over structures of the mean over their sites) of
+log(m_i + eps): what counts is by which factor an error
 shrinks, so a few sites that nothing explains pull no harder than all others, as in the median over
 sites by which such models are judged (eta of OmniXAS, arXiv:2409.19552).
 
@@ -55,6 +56,10 @@ class LossOptions(Protocol):
     @property
     def derivative(self) -> float:
         """Weight of the error of the derivative."""
+
+    @property
+    def weigh(self) -> str:
+        """What counts alike: ``sites`` or ``structures``."""
 
     @property
     def seed(self) -> int:
@@ -160,7 +165,11 @@ class SiteLoss:
         squared = error.square().mean(1)
         slopes = SMOOTHNESS * error.diff(dim=1).square().mean(1)
         m = (squared + self.options.derivative * slopes) / self.variance[theory]
-        return (m + FLOOR).log().mean()
+        loss = (m + FLOOR).log()
+        if self.options.weigh == "sites":
+            return loss.mean()
+        counts = [len(item.sites) for item in items]
+        return torch.stack([part.mean() for part in loss.split(counts)]).mean()
 
     def of(self, item: SiteSpectra) -> Surroundings:
         """Made once for every structure."""

@@ -39,10 +39,11 @@ from surrogates.training_data import load_training_data
 
 FAMILIES = ("equivariant", "kernel")
 LOSSES = ("squared", "log")
+WEIGHED = ("sites", "structures")
 REST, OUT = -1, -2
 """Sites in neither part of the data's split; sites that take no part here."""
 
-LATER = ("allow_leak", "rest", "left_out_share", "loss")
+LATER = ("allow_leak", "rest", "left_out_share", "loss", "weigh", "start")
 """Options that are recorded where they were set, so that earlier runs still resume."""
 
 
@@ -69,7 +70,9 @@ class SurrogateTraining:
     left_out_share : each member leaves out another share of the materials (parents), on which its
         error is measured and logged
     loss : ``squared`` (networks weigh equally, structures are drawn with their means) or ``log``
-        (sites weigh equally, few bad ones count little: :mod:`surrogates.site_loss`)
+        (few bad sites count little: :mod:`surrogates.site_loss`)
+    weigh : what weighs equally in the ``log`` loss, ``sites`` or ``structures``
+    start : a surrogate of the same model, by name or path, whose members these begin from
     """
 
     family: str = "equivariant"
@@ -78,6 +81,8 @@ class SurrogateTraining:
     left_out_networks: bool = False
     left_out_share: float = 0.0
     loss: str = "squared"
+    weigh: str = "sites"
+    start: str = ""
     theory_weights: dict[str, float] = field(default_factory=dict)
     exclude: str = ""
     leave_out_density: list[float] = field(default_factory=list)
@@ -205,6 +210,9 @@ def train_surrogate(paths: Sequence[Path], folder: Path, config: Path | None = N
     if options.loss not in LOSSES:
         raise InputError(f"loss must be one of {', '.join(LOSSES)}, received {options.loss!r}: "
                          f"correct it in the config")
+    if options.weigh not in WEIGHED:
+        raise InputError(f"weigh must be one of {', '.join(WEIGHED)}, received "
+                         f"{options.weigh!r}: correct it in the config")
     model_config = configure(data, options)
     splits = (network_splits(data, options.leave_out_margin)
               if options.left_out_networks else [])
@@ -240,10 +248,13 @@ def train_members(data: Sequence[SiteSpectra], config: SurrogateConfig,
                   folder: Path) -> list[SurrogateNetwork]:
     """Train the members of an equivariant ensemble one after the other; resumable."""
     members = []
+    first = _start(options.start, config) if options.start else None
     for member in range(config.n_members):
         fold = member_fold(data, options, member)
         seen = joined(fold.seen)
         network = new_member(seen, config, options.seed * 1000 + member)
+        if first is not None:
+            network.load_state_dict(first[member].state_dict())
         loss = (SiteLoss if options.loss == "log" else SpectraLoss)(seen, config, options, member)
         average = train(network, loss, schedule, folder / f"member_{member}",
                         title=f"surrogate, member {member + 1} of {config.n_members}",
@@ -251,6 +262,19 @@ def train_members(data: Sequence[SiteSpectra], config: SurrogateConfig,
         assert isinstance(average, SurrogateNetwork)
         members.append(average)
     return members
+
+
+def _start(name: str, config: SurrogateConfig) -> Sequence[SurrogateNetwork]:
+    """The members of a surrogate to begin from, which must be of the same model."""
+    from surrogates.loading import load_surrogate
+    from surrogates.model import EquivariantSurrogate
+
+    given = load_surrogate(name)
+    if not isinstance(given, EquivariantSurrogate) or given.config != config:
+        raise InputError(f"start must be an equivariant surrogate of the same elements, sizes and "
+                         f"energies as [model] and the data, received {name}: train one by the "
+                         f"same [model], or leave start out")
+    return given.members
 
 
 def member_fold(data: Sequence[SiteSpectra], options: SurrogateTraining, member: int) -> Fold:
