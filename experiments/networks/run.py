@@ -5,10 +5,11 @@ displacement by rebo, memorisation), then what it does not do: energies by a sec
 took no part, 10 ps at 300 K, and the time of a sample beside a melt-quench. A run that was
 interrupted goes on where it stopped (under ``runs/experiments``).
 
-    python experiments/networks/run.py [SAMPLES_PER_DENSITY]
+    python experiments/networks/run.py [SAMPLES_PER_DENSITY] [--relax-with-tensornet]
 
 The second potential is TensorNet-MatPES of ``../shared/data/matgl-models``; without that folder its
-rows are left out, which is said.
+rows are left out, which is said. It gives energies at rebo's minima; relaxing with it takes minutes
+a cell, hence the flag.
 """
 
 from __future__ import annotations
@@ -224,7 +225,7 @@ def time_row(folder: Path, samples: Mapping[float, Sequence[Structure]],
              "less than rebo's": bool(ours < np.mean(quench))}]
 
 
-def main(samples: int = SAMPLES) -> None:
+def main(samples: int = SAMPLES, relax_too: bool = False) -> None:
     """All of it, then figures, numbers and README."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     one_thread()
@@ -244,10 +245,12 @@ def main(samples: int = SAMPLES) -> None:
     second: list[dict[str, object]] = []
     third: list[dict[str, object]] = []
     if MATGL.is_dir():
-        second, third = second_rows(kept, drawn, melts), relaxed_rows(kept, drawn, melts)
-        text += ["TensorNet-MatPES at rebo's minima, eV/atom:", "", markdown(second),
-                 "Relaxed with TensorNet-MatPES (to 0.05 eV/angstrom, at most 200 steps):", "",
-                 markdown(third)]
+        second = second_rows(kept, drawn, melts)
+        text += ["TensorNet-MatPES at rebo's minima, eV/atom:", "", markdown(second)]
+        if relax_too:
+            third = relaxed_rows(kept, drawn, melts)
+            text += ["Relaxed with TensorNet-MatPES (to 0.05 eV/angstrom, at most 200 steps):", "",
+                     markdown(third)]
     else:
         text.append(f"No rows by TensorNet-MatPES: {MATGL} is not here.")
     for name in sorted((folder / "figures").glob("*.png")):
@@ -260,4 +263,5 @@ def main(samples: int = SAMPLES) -> None:
 
 
 if __name__ == "__main__":
-    main(*(int(word) for word in sys.argv[1:2]))
+    flags = [word for word in sys.argv[1:] if word == "--relax-with-tensornet"]
+    main(*(int(word) for word in sys.argv[1:] if word not in flags), relax_too=bool(flags))
