@@ -14,7 +14,7 @@ from diffxas.weights import read_config
 from surrogates.datasets import joined, load_site_spectra
 from surrogates.left_out import left_out_share
 from surrogates.loading import load_surrogate
-from surrogates.site_loss import Surroundings, predict_sites, side_by_side
+from surrogates.site_loss import SiteLoss, Surroundings, predict_sites, side_by_side
 from surrogates.training import (
     SurrogateTraining,
     apart_by_edge,
@@ -179,3 +179,39 @@ def test_mistyped_choices_are_refused(tmp_path, text, model, said):
     (tmp_path / "c.toml").write_text(config)
     with pytest.raises(InputError, match=said):
         train_surrogate([materials(tmp_path)], tmp_path / "model", tmp_path / "c.toml")
+
+
+def test_structures_weigh_alike_where_asked(tmp_path):
+    """One structure of one labelled site beside one of two."""
+    items = load_site_spectra([materials(tmp_path)])[:2]
+    items[0] = replace(items[0], sites=items[0].sites[:1], spectra=items[0].spectra[:1])
+    options = SurrogateTraining(loss="log", jitter=0.0, batch={"FEFF": 2}, model={
+        **MODEL, "n_components": 2})
+    config = configure(items, options)
+    network = new_member(items, config, 0)
+
+    @torch.no_grad()
+    def loss(some, weigh: str = "sites") -> float:
+        one = SiteLoss(items, config, replace(options, weigh=weigh), 0)
+        return float(one.batch_loss(network, some, 0, np.random.default_rng(0)))
+
+    by_sites, by_structures = (loss(items, weigh) for weigh in ("sites", "structures"))
+    single = [loss([item]) for item in items]
+    assert by_structures == pytest.approx(np.mean(single), abs=1e-5)
+    assert by_sites == pytest.approx((single[0] + 2 * single[1]) / 3, abs=1e-5)
+    assert abs(single[0] - single[1]) > 1e-3
+
+
+def test_training_goes_on_from_another_surrogate_of_the_same_model(tmp_path):
+    path = materials(tmp_path)
+    (tmp_path / "a.toml").write_text(toml(steps=3, n_members=1))
+    first = train_surrogate([path], tmp_path / "first", tmp_path / "a.toml")
+    still = toml(f'start = "{first}"', steps=1, n_members=1).replace("1e-2", "1e-9")
+    (tmp_path / "b.toml").write_text(still)
+    second = train_surrogate([path], tmp_path / "second", tmp_path / "b.toml")
+    structure = load_site_spectra([path])[0].structure
+    np.testing.assert_allclose(load_surrogate(second).predict_sites(structure),
+                               load_surrogate(first).predict_sites(structure), atol=1e-5)
+    (tmp_path / "c.toml").write_text(toml(f'start = "{first}"', n_members=1, n_latent=4))
+    with pytest.raises(InputError, match="start must be an equivariant surrogate of the same"):
+        train_surrogate([path], tmp_path / "third", tmp_path / "c.toml")
