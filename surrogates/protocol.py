@@ -82,8 +82,10 @@ def check_structure(label: str, structure: Structure, model: SurrogateModel) -> 
 
     present = sorted(set(structure.symbols))
     if model.element not in present:
-        raise InputError(f"a structure must hold the absorber {model.element}, received "
-                         f"{'/'.join(present)} in {label}: give another structure or --surrogate")
+        raise InputError(f"a structure must hold the absorber {model.element} for the surrogate "
+                         f"{model.name} ({model.element}:{model.edge}), received "
+                         f"{'/'.join(present)} in {label}: give another structure, --edge or "
+                         f"--surrogate")
     unknown = [symbol for symbol in present if symbol not in model.elements]
     if unknown:
         raise InputError(f"elements must be among {'/'.join(model.elements)} for the surrogate "

@@ -157,7 +157,9 @@ def test_the_default_edge_leaves_a_files_own_edge(tmp_path: Path, diamond: Path,
                         for e, m in zip(energy, edge_curve(energy, 8979.0), strict=True)))
     assert "Cu:K" in run("inspect", path, "--out", tmp_path / "cu").stdout
     line = refused("compare", path, diamond, "--out", tmp_path / "out")
-    assert "C:K" in line and "Cu:K" in line
+    assert "cu-k-feff (Cu:K), received C in diamond" in line
+    line = refused("compare", path, diamond, "--surrogate", "a-C", "--out", tmp_path / "out")
+    assert "must be C:K for the surrogate a-C, received Cu:K" in line
     line = refused("compare", path, diamond, "--edge", "C:K", "--out", tmp_path / "out")
     assert "8900" in line
     assert not (tmp_path / "out").exists()

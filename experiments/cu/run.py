@@ -102,8 +102,9 @@ def draw(energy: np.ndarray, one: Scored, mean: np.ndarray) -> Figure:
                                     for s in (-1, 1)), color="#D55E00", alpha=0.2, lw=0)
         axis.plot(energy, one.true[k], color="black", lw=1.8, label="FEFF")
         axis.plot(energy, one.predicted[k], color="#D55E00", lw=1.3, label="predicted, 90 %")
-        axis.set(title=f"{word} of {len(order)} sites: {one.labels[k]}\nMSE {errors[k]:.2g}",
-                 xlabel="energy (eV)")
+        axis.set_xlabel("energy (eV)")
+        axis.set_title(f"{word} of {len(order)} sites, MSE {errors[k]:.2g}\n{one.labels[k]}",
+                       fontsize="medium")
     axes[0, 0].set_ylabel("intensity (a.u.)")
     axes[0, 0].legend(frameon=False)
     bins = np.geomspace(1e-5, 0.3, 46)
