@@ -47,5 +47,5 @@ def test_the_figure_has_a_panel_each_for_sp3_and_sp2() -> None:
     figure = draw(found, [line("near DFT", [1.5, 2.5, 3.5], 20)])
     assert [axis.get_title() for axis in figure.axes] == ["sp3: four bonds", "sp2: three bonds"]
     drawn = figure.axes[0].get_lines()
-    assert len(drawn) == 9
+    assert len(drawn) == 9 + 3 and len(figure.axes[1].get_lines()) == 9  # published, sp3 alone
     assert drawn[1].get_ydata() == pytest.approx([7.5, 12.5])
