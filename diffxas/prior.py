@@ -29,7 +29,8 @@ from diffxas.training import Schedule, train
 from diffxas.weights import find_model, load_weights, read_config, save_model
 
 SHIPPED = Path(__file__).parent / "weights_prior"
-AFTERWARDS = ("sampling", "cutoffs", "licence")
+AFTERWARDS = ("sampling", "levels", "cutoffs", "licence")
+LEVELS = ("bond_low", "bond_high", "cold_low", "cold_high")
 """Of a model's record, what says how it is used and can change when its training is over."""
 
 
@@ -49,7 +50,10 @@ class PriorTraining:
     init : folder of a prior to begin from; its structures count as training structures too
     sampling : rows of density (g/cm3, rising), temperature, noise scale: how samplers temper this
         prior (:mod:`samplers.tempered`), found by comparing its samples with the data; none for 1.
-        This and ``cutoffs`` can be changed after the training: the same command writes them
+        This, ``levels`` and ``cutoffs`` can be changed after the training, by the same command
+    levels : noise levels between which bonds are made and broken, angstrom, where they are not
+        carbon's: ``bond_low``, ``bond_high`` (most steps lie there), ``cold_low``, ``cold_high``
+        (``sampling`` holds there)
     cutoffs : longest bonds by pair, angstrom, such as ``{"Si-O" = 2.3}``: what samples are counted
         with where the user says nothing (:mod:`diffxas.cutoffs`)
     more_kinds : labels that the prior shall have room for though these data do not show them
@@ -67,6 +71,7 @@ class PriorTraining:
     init: str = ""
     more_kinds: list[str] = field(default_factory=list)
     sampling: list[list[float]] = field(default_factory=list)
+    levels: dict[str, float] = field(default_factory=dict)
     cutoffs: dict[str, float] = field(default_factory=dict)
     licence: str = ""
     model: dict[str, Any] = field(default_factory=dict)
@@ -228,6 +233,9 @@ def train_prior(paths: Sequence[Path], folder: Path, config: Path | None = None)
     """
     options: PriorTraining = build_options(PriorTraining, read_toml(config), "the config")
     schedule: Schedule = build_options(Schedule, options.schedule, "[schedule]")
+    if strange := sorted(set(options.levels) - set(LEVELS)):
+        raise InputError(f"levels must hold keys among {', '.join(LEVELS)}, received "
+                         f"{', '.join(strange)}: correct or remove them")
     samples = load_samples(paths, options)
     elements = sorted({e for s in samples for e in s.structure.symbols})
     kinds = [ANY, *sorted(({s.kind for s in samples} | set(options.more_kinds)) - {ANY})]
@@ -305,7 +313,8 @@ def training_record(samples: Sequence[Sample], options: PriorTraining,
         "kind": "prior", "version": diffxas.__version__, "licence": options.licence,
         "elements": config.elements, "density_range": [round(min(densities), 3),
                                                        round(max(densities), 3)],
-        "model": config.to_dict(), "sampling": options.sampling, "cutoffs": options.cutoffs,
+        "model": config.to_dict(), "sampling": options.sampling, "levels": options.levels,
+        "cutoffs": options.cutoffs,
         "training": {"data_hash": data_hash(samples),
                      "options": {key: value for key, value in asdict(options).items()
                                  if key not in AFTERWARDS},

@@ -125,7 +125,8 @@ def _draw(setup: Setup, number: int, calibration: Calibration | None,
         guide = SpectrumGuide(setup.surrogate, setup.target.observation, setup.system, calibration)
         denoiser = GuidedDenoiser(denoiser, guide, calibration.sigma_on)
     # Outermost, so that prior and likelihood are sampled at one temperature.
-    denoiser = TemperedDenoiser(denoiser, setup.temperature)
+    denoiser = TemperedDenoiser(denoiser, setup.temperature, setup.schedule.cold_low,
+                                setup.schedule.cold_high)
     if setup.arrangement is not None:
         denoiser = setup.arrangement.confined(denoiser)
     seed = setup.options.seed

@@ -37,7 +37,7 @@ from diffxas import noise
 from diffxas.denoiser import Denoiser
 from diffxas.errors import InputError
 from samplers.start import STREAM_STEPS
-from samplers.tempered import is_cold
+from samplers.tempered import COLD_HIGH, COLD_LOW
 
 if TYPE_CHECKING:
     from diffusers import EDMDPMSolverMultistepScheduler
@@ -52,8 +52,8 @@ class SamplingSchedule:
     Levels fall from ``sigma_max`` to ``bond_high`` and from ``bond_low`` to ``sigma_min`` in equal
     ratios, and in between by equal steps: there bonds are made and broken, and ``bond_share`` of
     the calls are spent. ``eta`` is that of the module's text; ``noise_scale`` multiplies the noise
-    where the walk is tempered. ``begin`` is the level at which the walk is entered, and above which
-    it never rises; None for ``sigma_max``.
+    where the walk is tempered, between ``cold_low`` and ``cold_high``. ``begin`` is the level at
+    which the walk is entered, and above which it never rises; None for ``sigma_max``.
     """
 
     steps: int = 64
@@ -62,6 +62,8 @@ class SamplingSchedule:
     bond_high: float = 0.5
     bond_low: float = 0.12
     bond_share: float = 0.64
+    cold_low: float = COLD_LOW
+    cold_high: float = COLD_HIGH
     eta: float = 20.0
     noise_scale: float = 1.0
     begin: float | None = None
@@ -73,6 +75,10 @@ class SamplingSchedule:
         if self.begin is not None and not self.sigma_min < self.begin < math.inf:
             raise InputError(f"the walk must be entered above its lowest level, {self.sigma_min:g} "
                              f"angstrom, received {self.begin:g}: raise it")
+
+    def is_cold(self, sigma: float) -> bool:
+        """Whether the walk is tempered at a level."""
+        return self.cold_low < sigma < self.cold_high
 
     @property
     def calls(self) -> int:
@@ -169,13 +175,13 @@ def walk(denoiser: Denoiser, x: Tensor, schedule: SamplingSchedule, seed: int, s
         sigma, sigma_next = levels[index], levels[index + 1]
         x_0 = denoiser(x, sigma).detach()
         # Estimates on two sides of an end of the tempered range are not of one law.
-        smooth = last is not None and is_cold(last.sigma) == is_cold(sigma)
+        smooth = last is not None and schedule.is_cold(last.sigma) == schedule.is_cold(sigma)
         x = contract(x, x_0, sigma, sigma_next, schedule.eta,
                      (last.x_0, last.sigma) if last is not None and smooth else None)
         if sigma_next > 0:
             h = math.log(sigma / sigma_next)
             z = noise.normal(seed, sample, index + 1, len(x), stream=STREAM_STEPS)
-            scale = schedule.noise_scale if is_cold(sigma) else 1.0
+            scale = schedule.noise_scale if schedule.is_cold(sigma) else 1.0
             back = scale * sigma_next * math.sqrt(-math.expm1(-2 * schedule.eta * h))
             x = x + back * torch.as_tensor(z, dtype=x.dtype, device=x.device)
         last = Step(index, sigma, x_0, x)

@@ -134,7 +134,8 @@ def set_up(spectrum: Spectrum | None, options: GenerateOptions) -> Setup:
     surrogate, no_spectra = _surrogate(options, elements, needed=spectrum is not None)
     record = read_config(prior_folder)
     temperature, noise_scale = tempering(record.get("sampling", []), box.density)
-    schedule = SamplingSchedule(steps=options.steps, noise_scale=noise_scale,
+    schedule = SamplingSchedule(**record.get("levels", {}), steps=options.steps,
+                                noise_scale=noise_scale,
                                 begin=None if arrangement is None else arrangement.begin)
     target = None if spectrum is None or surrogate is None else Target.of(
         spectrum, surrogate, options.target_kind, options.window)

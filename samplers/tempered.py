@@ -29,12 +29,7 @@ from diffxas.denoiser import Denoiser
 from diffxas.errors import InputError
 
 COLD_LOW, COLD_HIGH = 0.1, 0.5
-"""Angstrom: between these levels walks are tempered."""
-
-
-def is_cold(sigma: float) -> bool:
-    """Whether a level lies where walks are tempered."""
-    return COLD_LOW < sigma < COLD_HIGH
+"""Angstrom: between these levels walks are tempered, unless the prior's config says otherwise."""
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ from experiments.common import (  # noqa: E402
     markdown,
     networks,
     one_thread,
+    sampler_key,
     write_numbers,
 )
 from samplers import generate  # noqa: E402
@@ -130,16 +131,23 @@ def layers(name: str, structures: list[Structure], chosen: list[np.ndarray],
     return rows
 
 
+def _folder() -> Path:
+    """Samples of these weights and this sampler."""
+    from diffxas.prior import find_prior
+
+    return RUNS / sampler_key(find_prior("a-C")) / "regions"
+
+
 def main() -> None:
     """Draw, sort, write."""
     one_thread()
     whole = network()
-    file = RUNS / "regions" / "network.extxyz"
+    file = _folder() / "network.extxyz"
     write_structures(file, Structure(whole.positions, whole.numbers, whole.cell))
     rows, notes = [], []
     for number, case in enumerate(cases(file, whole)):
         run = generate(None, guidance=False, samples=SAMPLES, progress=True,
-                       out=RUNS / "regions" / str(number), **case.options)
+                       out=_folder() / str(number), **case.options)
         relaxed = run.structures
         fixed = [np.asarray(s.arrays.get("fixed", np.zeros(len(s)))) == 1 for s in relaxed]
         new = [np.flatnonzero(~one) for one in fixed]

@@ -18,7 +18,6 @@ from diffxas import noise
 from diffxas.denoiser import Denoiser, PriorConfig
 from diffxas.errors import InputError
 from samplers.sampling import SamplingSchedule, Step, contract, sample, walk
-from samplers.tempered import is_cold
 
 N_ATOMS = 6000
 SCHEDULE = SamplingSchedule()
@@ -133,7 +132,8 @@ def test_the_noise_of_every_step_has_its_width_and_is_scaled_where_the_walk_is_c
     for last, step in pairwise(steps[:-1]):
         sigma, sigma_next = levels[step.index], levels[step.index + 1]
         assert step.sigma == sigma
-        before = (last.x_0, last.sigma) if is_cold(last.sigma) == is_cold(sigma) else None
+        smooth = schedule.is_cold(last.sigma) == schedule.is_cold(sigma)
+        before = (last.x_0, last.sigma) if smooth else None
         moved = contract(last.x, step.x_0, sigma, sigma_next, schedule.eta, before)
         width = put_back(schedule, sigma, sigma_next) * (scale if 0.1 < sigma < 0.5 else 1.0)
         assert float((step.x - moved).std()) == pytest.approx(width, rel=0.03)
