@@ -21,6 +21,7 @@ from samplers.guidance import (
     LARGEST_SHIFT,
     LEVELS,
     N_REFERENCE,
+    TEMPERATURE,
     Calibration,
     GuidedDenoiser,
     SpectrumGuide,
@@ -234,7 +235,7 @@ def test_the_gradient_through_the_fit_is_the_numeric_one(kind):
     def profiled(positions: Tensor) -> float:
         mu = SURROGATE.mean_spectrum(positions, system).numpy()
         fit = seen.fit(mu, start=theta or None)
-        return (fit.log_likelihood + fit.log_prior) * len(system) / N_REFERENCE
+        return (fit.log_likelihood + fit.log_prior) * len(system) / N_REFERENCE / TEMPERATURE
 
     h = 1e-4
     for seed in range(4):
@@ -249,7 +250,8 @@ def test_the_guide_s_value_is_the_likelihood_and_its_trace_the_residual():
     x = torch.tensor(system.positions)
     fit = seen.fit(SURROGATE.mean_spectrum(x, system).numpy())
     value = float(guide(x, 0.15))
-    assert value == pytest.approx(fit.log_likelihood * len(system) / N_REFERENCE)
+    assert value == pytest.approx(
+        fit.log_likelihood * len(system) / N_REFERENCE / TEMPERATURE)
     assert guide.trace == [(0.15, pytest.approx(fit.residual_rms))]
 
 
