@@ -20,9 +20,9 @@ where that scatter falls under the spread of unguided samples.
 The systematic part of the error is one number for the whole cell whatever its size, while the prior
 grows with the number of atoms N: l is multiplied by N / N_REFERENCE, so that guidance neither fades
 in large cells nor rules small ones. This is a modelling choice. So is TEMPERATURE, by which l is
-divided: at 1 the walk samples the posterior that the calibrated error states, which leaves 1.5 times
-the residual of the true structure (experiments/guided). The calibration is taken on samples far
-from the target, which may overstate it.
+divided: at 1 the walk samples the posterior that the calibrated error states, which leaves 1.5
+times the residual of the true structure (experiments/guided). The calibration is taken on samples
+far from the target, which may overstate it.
 """
 
 from __future__ import annotations
