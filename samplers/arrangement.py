@@ -53,7 +53,7 @@ EDGE_OF_SLAB = 1.7
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for: the fields of ``GenerateOptions`` that arrange atoms."""
+    """What was asked for, as far as it arranges atoms; ``GenerateOptions`` adds the rest."""
 
     density: float | None = None
     atoms: int | None = None

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,13 +30,9 @@ UNIMPORTANT = ("device", "formats", "type_order", "charges")
 
 
 @dataclass(frozen=True)
-class GenerateOptions:
+class GenerateOptions(Request):
     """What a run is of; see ``diffxas generate --help``."""
 
-    density: float | None = None
-    atoms: int | None = None
-    cell: tuple[float, float, float] | None = None
-    composition: str | None = None
     cutoffs: Mapping[str, float] = field(default_factory=dict)
     samples: int = 4
     seed: int = 0
@@ -57,12 +52,6 @@ class GenerateOptions:
     prior: str = "a-C"
     surrogate: str = "a-C"
     kind: str | None = None
-    start: str | Path | None = None
-    start_noise: float | None = None
-    fix: str | None = None
-    pbc: str | None = None
-    vacuum: float | None = None
-    forbid: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.samples < 1:
@@ -171,13 +160,12 @@ def _atoms(options: GenerateOptions,
     """What is there before sampling; without arrangement, a box and its atoms."""
     from samplers.sampling import SamplingSchedule
 
-    request = Request(**{field.name: getattr(options, field.name) for field in fields(Request)})
-    asked = request.adds or options.composition is not None
+    asked = options.adds or options.composition is not None
     composition = _composition(options, prior.config.elements) if asked else ""
-    if not request.special:
+    if not options.special:
         box = resolve_box(composition, options.density, options.atoms, options.cell)
         return None, box, _system(box)
-    arrangement = arrange(request, composition, prior.config.elements,
+    arrangement = arrange(options, composition, prior.config.elements,
                           (SamplingSchedule.sigma_min, prior.config.sigma_max))
     return arrangement, arrangement.box, arrangement.system
 

@@ -1,4 +1,4 @@
-"""Are samples of the prior glass that a glass physicist accepts? Issue by issue of a glass.
+"""Are samples of the prior glass that a glass physicist accepts?
 
 ``diffxas evaluate prior`` at eight densities (coordination, g(r), angles, rings, energy and
 displacement by rebo, memorisation), then what it does not do: energies by a second potential that
@@ -49,6 +49,7 @@ from experiments.common import (  # noqa: E402
     shares,
     write_numbers,
 )
+from samplers.evaluation_setup import digest  # noqa: E402
 
 DENSITIES = (1.5, 1.75, 2.0, 2.25, 2.5, 2.75, 3.0, 3.5)
 SAMPLES, PRIOR = 20, "a-C"
@@ -66,15 +67,6 @@ NEP_QUENCH_SECONDS = (40, 150)
 HOLD = ((300.0, 300.0, 10.0),)
 
 
-def key_of(structure: Structure) -> str:
-    """Short hash of positions and cell."""
-    import hashlib
-
-    digest = hashlib.sha256(np.ascontiguousarray(structure.positions.round(5)).tobytes())
-    digest.update(np.ascontiguousarray(structure.cell.round(5)).tobytes())
-    return digest.hexdigest()[:16]
-
-
 class Kept:
     """Numbers that took long, by content, in a folder."""
 
@@ -89,7 +81,7 @@ class Kept:
     def numbers(self, what: str, structure: Structure,
                 compute: Callable[[], np.ndarray]) -> np.ndarray:
         """An array of numbers of one structure."""
-        name = f"{what}-{key_of(structure)}"
+        name = f"{what}-{digest(structure)}"
         record = self.folder.load(name)
         if record is None:
             record = Record({"numbers": compute()}, {"what": what})
