@@ -13,6 +13,7 @@ import numpy as np
 
 from diffxas.errors import InputError
 from surrogates.datasets import SiteSpectra
+from surrogates.training_split import Item
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,8 @@ def network_splits(data: Sequence[SiteSpectra], margin: float) -> list[NetworkSp
     return splits
 
 
-def left_out_share(data: Sequence[SiteSpectra], share: float, fold: int,
-                   seed: int = 0) -> tuple[list[SiteSpectra], list[SiteSpectra]]:
+def left_out_share(data: Sequence[Item], share: float, fold: int,
+                   seed: int = 0) -> tuple[list[Item], list[Item]]:
     """A share of the parents (materials, networks) apart: the rest, and what was left out.
 
     Folds of one seed are disjoint until the parents are used up, then begin anew.

@@ -22,7 +22,7 @@ import diffxas
 from diffxas.denoiser import species_indices
 from diffxas.errors import InputError
 from diffxas.graph import Graph, build_graph
-from diffxas.prior import build_options, read_names, read_toml, refuse_other_run
+from diffxas.prior import build_options, read_toml, refuse_other_run
 from diffxas.training import Schedule, train
 from diffxas.weights import save_model
 from surrogates.base import Surrogate
@@ -34,15 +34,12 @@ from surrogates.left_out_members import Fold, errors_of_members, monitor
 from surrogates.metrics import error_along_energy, error_table
 from surrogates.model import Readout, SurrogateConfig, SurrogateNetwork, Theory
 from surrogates.site_loss import SMOOTHNESS, SiteLoss
-from surrogates.splits import HELD_OUT, TRAINING, check_split
 from surrogates.training_data import load_training_data
+from surrogates.training_split import split
 
 FAMILIES = ("equivariant", "kernel")
 LOSSES = ("squared", "log")
 WEIGHED = ("sites", "structures")
-REST, OUT = -1, -2
-"""Sites in neither part of the data's split; sites that take no part here."""
-
 LATER = ("allow_leak", "rest", "left_out_share", "loss", "weigh", "start")
 """Options that are recorded where they were set, so that earlier runs still resume."""
 
@@ -162,32 +159,6 @@ def stacked(group: Sequence[SiteSpectra], draw: np.ndarray) -> tuple[np.ndarray,
     weights = np.concatenate([np.full(len(item.sites), w / len(item.sites))
                               for item, w in zip(group, draw, strict=True)])
     return spectra, weights
-
-
-def split(data: Sequence[SiteSpectra], options: SurrogateTraining) -> list[SiteSpectra]:
-    """What may be trained on: without excluded names, left-out densities and held-out sites.
-
-    Raises
-    ------
-    InputError
-        If excluded names or held-out sites are of networks that are trained on all the same.
-    """
-    excluded = read_names(Path(options.exclude)) if options.exclude else set()
-    parts = []
-    for item in data:
-        near = any(abs(item.structure.density - d) <= options.leave_out_margin
-                   for d in options.leave_out_density)
-        left_out = bool(excluded & {item.name, item.parent})
-        parts.append(OUT if near else HELD_OUT if left_out else item.part)
-    check_split([item.parent for item in data], parts, allow_leak=options.allow_leak)
-    kept = {TRAINING}
-    if options.rest:
-        kept.add(REST)
-        held_out = {item.parent for item, part in zip(data, parts, strict=True)
-                    if part == HELD_OUT}
-        parts = [OUT if part == REST and item.parent in held_out else part
-                 for item, part in zip(data, parts, strict=True)]
-    return [item for item, part in zip(data, parts, strict=True) if part in kept]
 
 
 def train_surrogate(paths: Sequence[Path], folder: Path, config: Path | None = None) -> Path:
