@@ -210,8 +210,11 @@ def _check_absorber(options: GenerateOptions, known: Sequence[str]) -> None:
     from diffxas.prior import SHIPPED as PRIORS
     from diffxas.weights import find_model, read_config, shipped_names
     from surrogates.loading import SHIPPED, model_edges
+    from surrogates.properties import refuse_property
 
-    edges = model_edges(read_config(find_model(options.surrogate, SHIPPED), "surrogate"))
+    record = read_config(find_model(options.surrogate, SHIPPED), "surrogate")
+    refuse_property(record, str(options.surrogate))
+    edges = model_edges(record)
     wanted = ":".join(parse_edge(options.edge)) if options.edge else edges[0]
     absorber = wanted.split(":")[0]
     asked = options.composition
@@ -234,8 +237,10 @@ def _surrogate(options: GenerateOptions, elements: Sequence[str],
     """The surrogate, or None and why there are no spectra; refused if a target needs it."""
     from diffxas.weights import find_model, read_config
     from surrogates.loading import SHIPPED, load_surrogate, model_edges
+    from surrogates.properties import refuse_property
 
     record = read_config(find_model(options.surrogate, SHIPPED), "surrogate")
+    refuse_property(record, str(options.surrogate))
     model = record.get("model", {})
     wanted = ":".join(parse_edge(options.edge)) if options.edge else None
     chosen = wanted if wanted in model_edges(record) else None

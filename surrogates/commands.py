@@ -70,7 +70,7 @@ def edge_of(target: Spectrum) -> str | None:
     return f"{target.element}:{target.edge}" if target.element and target.edge else None
 
 
-@click.command(short_help="Structures to spectra.")
+@click.command(short_help="Structures to spectra or properties.")
 @click.argument("structures", metavar="STRUCTURE...", type=PATH, nargs=-1, required=True)
 @out_option("The table: energy, then a column for each structure; uncertainties go to a second "
             "file beside it. An earlier table there is replaced.", "spectra.csv")
@@ -81,8 +81,19 @@ def edge_of(target: Spectrum) -> str | None:
 @surrogate_option
 def predict(structures: tuple[Path, ...], out: Path, sites: bool, edge: str | None,
             surrogate: str | None) -> None:
-    """Spectra of every frame of STRUCTURE files, in any format that ASE reads."""
+    """Spectra of every frame of STRUCTURE files, in any format that ASE reads.
+
+    A --surrogate of a property writes a row for each structure, or each atom, instead: the property
+    under its own name, its uncertainty, and a flag.
+    """
     check_output_file(out, structures)
+    if surrogate is not None:
+        from surrogates.property_prediction import predict_command, record_of_property
+
+        record = record_of_property(surrogate)
+        if record is not None:
+            predict_command(surrogate, record, structures, out, edge=edge, sites=sites)
+            return
     check_earlier_table(out)
     from diffxas.structure_files import labelled_structures
 
@@ -153,12 +164,21 @@ def compare(target: Path, structures: tuple[Path, ...], out: Path, edge: str | N
     click.echo(f"report: {out / 'report.html'}")
 
 
-@click.command("surrogate", short_help="Train a surrogate on site spectra.")
+@click.command("surrogate", short_help="Train a surrogate on site spectra or a property.")
 @training_options
-def train_surrogate(data: tuple[Path, ...], out: Path, config: Path | None) -> None:
+@click.option("--target", metavar="KEY",
+              help="Train on a property instead of spectra: a number of each structure, or a "
+              "column with one for each atom, under this name in the structure files.")
+def train_surrogate(data: tuple[Path, ...], out: Path, config: Path | None,
+                    target: str | None) -> None:
     """Train a surrogate on DATA: structure files with .npz files of their site spectra, folders
-    of both, sets of `diffxas collect`, or folders of FEFF runs."""
+    of both, sets of `diffxas collect`, or folders of FEFF runs; with --target, structure files."""
     paths = existing(data)
+    if target is not None:
+        from surrogates.property_prediction import train_command
+
+        train_command(paths, out, target, config)
+        return
     from surrogates.training import train_surrogate as train
 
     folder = train(paths, out, config)

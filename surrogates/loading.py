@@ -14,6 +14,7 @@ from diffxas.weights import WEIGHTS, find_model, read_config, read_tensors, ship
 from surrogates.base import Surrogate
 from surrogates.kernel import KernelSurrogate
 from surrogates.model import EquivariantSurrogate
+from surrogates.properties import refuse_property
 
 SHIPPED = Path(__file__).parent / "weights"
 DEFAULT = "a-C"
@@ -29,11 +30,13 @@ def load_surrogate(name: str | Path, device: str = "cpu", edge: str | None = Non
     Raises
     ------
     InputError
-        If there is none, it is not a surrogate, its family is unknown, or it lacks the edge.
+        If there is none, it is not a surrogate of spectra, its family is unknown, or it lacks the
+        edge.
     """
     folder = find_model(str(name), SHIPPED)
     record = read_config(folder, "surrogate")
     label = folder.name if folder.parent == SHIPPED else str(folder)
+    refuse_property(record, label)
     theory = _theory(label, record, edge)
     tensors = read_tensors(folder)
     family = record.get("family")

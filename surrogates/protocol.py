@@ -5,6 +5,7 @@ Any object with these members serves: the shipped network, a table in a test, a 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -78,18 +79,29 @@ def check_structure(label: str, structure: Structure, model: SurrogateModel) -> 
         If the absorber is absent, an element is one that the model does not know, or two atoms
         share a place.
     """
-    from diffxas.graph import neighbors
-
     present = sorted(set(structure.symbols))
     if model.element not in present:
         raise InputError(f"a structure must hold the absorber {model.element} for the surrogate "
                          f"{model.name} ({model.element}:{model.edge}), received "
                          f"{'/'.join(present)} in {label}: give another structure, --edge or "
                          f"--surrogate")
-    unknown = [symbol for symbol in present if symbol not in model.elements]
+    check_atoms(label, structure, model.elements, model.name)
+
+
+def check_atoms(label: str, structure: Structure, elements: Sequence[str], name: str) -> None:
+    """Refuse elements that the model ``name`` does not know, and atoms that share a place.
+
+    Raises
+    ------
+    InputError
+        Naming them.
+    """
+    from diffxas.graph import neighbors
+
+    unknown = sorted(set(structure.symbols) - set(elements))
     if unknown:
-        raise InputError(f"elements must be among {'/'.join(model.elements)} for the surrogate "
-                         f"{model.name}, received {'/'.join(unknown)} in {label}: "
+        raise InputError(f"elements must be among {'/'.join(elements)} for the surrogate "
+                         f"{name}, received {'/'.join(unknown)} in {label}: "
                          f"choose another --surrogate")
     first, second, _ = neighbors(structure.positions, structure.cell, structure.pbc, NEAREST)
     if len(first):

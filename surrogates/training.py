@@ -40,7 +40,7 @@ from surrogates.training_split import split
 FAMILIES = ("equivariant", "kernel")
 LOSSES = ("squared", "log")
 WEIGHED = ("sites", "structures")
-LATER = ("allow_leak", "rest", "left_out_share", "loss", "weigh", "start")
+LATER = ("allow_leak", "rest", "left_out_share", "loss", "weigh", "start", "per", "unit")
 """Options that are recorded where they were set, so that earlier runs still resume."""
 
 
@@ -70,6 +70,8 @@ class SurrogateTraining:
         (few bad sites count little: :mod:`surrogates.site_loss`)
     weigh : what weighs equally in the ``log`` loss, ``sites`` or ``structures``
     start : a surrogate of the same model, by name or path, whose members these begin from
+    per, unit : of a property (:mod:`surrogates.property_training`): ``atom-mean``, ``sum`` or
+        ``atom``, and its unit, for tables
     """
 
     family: str = "equivariant"
@@ -80,6 +82,8 @@ class SurrogateTraining:
     loss: str = "squared"
     weigh: str = "sites"
     start: str = ""
+    per: str = ""
+    unit: str = ""
     theory_weights: dict[str, float] = field(default_factory=dict)
     exclude: str = ""
     leave_out_density: list[float] = field(default_factory=list)
@@ -184,6 +188,9 @@ def train_surrogate(paths: Sequence[Path], folder: Path, config: Path | None = N
     if options.weigh not in WEIGHED:
         raise InputError(f"weigh must be one of {', '.join(WEIGHED)}, received "
                          f"{options.weigh!r}: correct it in the config")
+    if options.per or options.unit:
+        raise InputError("per and unit in the config are of a property: train with --target KEY, "
+                         "or take them out")
     model_config = configure(data, options)
     splits = (network_splits(data, options.leave_out_margin)
               if options.left_out_networks else [])

@@ -35,9 +35,15 @@ def lines(program: str, language: str = "sh") -> list[list[str]]:
     return [words[1:] for words in calls if words and words[0] == program]
 
 
+def takes_what_was_made(words: list[str]) -> bool:
+    """Whether a line reads what an earlier one wrote."""
+    out = words[words.index("--out") + 1] if "--out" in words else ""
+    return any(word.startswith("runs/") and word != out for word in words)
+
+
 RUN = lines("diffxas")
-QUICK_COMMANDS = [words for words in RUN if words[0] in QUICK]
-LONGER_COMMANDS = [words for words in RUN if words[0] not in QUICK]
+QUICK_COMMANDS = [words for words in RUN if words[0] in QUICK and not takes_what_was_made(words)]
+LONGER_COMMANDS = [words for words in RUN if words not in QUICK_COMMANDS]
 COMMANDS = lines("diffxas", "sh(?: hours)?")
 
 

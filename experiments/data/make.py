@@ -2,7 +2,8 @@
 
     python experiments/data/make.py ../shared/data
 
-Positions and spectra are kept to float32; nothing is left out but the structures relaxed to 0 K.
+Positions and spectra are kept to float32; of the structures relaxed to 0 K positions are kept to
+1e-4 angstrom.
 """
 
 import sys
@@ -30,6 +31,22 @@ def dft(source: Path) -> None:
                         name=np.array([a.info["name"] for a in frames]))
 
 
+def relaxed(source: Path) -> None:
+    """Networks and their descendants relaxed to 0 K, with their energies, as one extxyz."""
+    frames = [atoms for name in ("networks", "variants")
+              for atoms in ase.io.read(source / f"{name}.extxyz", index=":")]
+    lines = []
+    for atoms in frames:
+        side = atoms.cell[0, 0]
+        assert (atoms.cell.array == side * np.eye(3)).all() and set(atoms.numbers) == {6}
+        info = " ".join(f"{key}={atoms.info[key]}" for key in
+                        ("name", "parent", "density", "energy_eV_per_atom") if key in atoms.info)
+        lines += [str(len(atoms)), f'Lattice="{side:.6f} 0 0 0 {side:.6f} 0 0 0 {side:.6f}" '
+                  f'Properties=species:S:1:pos:R:3 {info} pbc="T T T"']
+        lines += [f"C {x:.4f} {y:.4f} {z:.4f}" for x, y, z in atoms.positions]
+    (HERE / "a-C-energies" / "relaxed.extxyz").write_text("\n".join(lines) + "\n")
+
+
 def copies(source: Path) -> None:
     """Files that are already compact."""
     for name in ("a-C-NEP/networks_300K.extxyz", "a-C-NEP/variants_300K.extxyz",
@@ -41,4 +58,5 @@ def copies(source: Path) -> None:
 
 if __name__ == "__main__":
     dft(Path(sys.argv[1]) / "a-C-K-edge")
+    relaxed(Path(sys.argv[1]) / "a-C-NEP")
     copies(Path(sys.argv[1]))
