@@ -6,7 +6,7 @@ The error of site i is that of its spectrum and its derivative, over the varianc
 
 and the loss is the mean over the sites (or over structures of the mean over their sites) of
 log(m_i + eps): what counts is by which factor an error
-shrinks, so a few sites that nothing explains pull no harder than all others, as in the median over
+shrinks (down to eps, ``floor``, a share of the variance), so a few sites that nothing explains pull no harder than all others, as in the median over
 sites by which such models are judged (eta of OmniXAS, arXiv:2409.19552).
 
 Only what an absorber can feel is computed: the atoms within the layers' reach of a labelled site.
@@ -27,9 +27,6 @@ from diffxas.denoiser import species_indices
 from diffxas.graph import Graph, build_graph
 from surrogates.datasets import SiteSpectra
 from surrogates.model import SurrogateConfig
-
-FLOOR = 0.02
-"""eps; errors far below 2 % of the variance of the data no longer matter."""
 
 SMOOTHNESS = 10.0
 """Squared steps between points are about this much smaller than squared values."""
@@ -60,6 +57,10 @@ class LossOptions(Protocol):
     @property
     def weigh(self) -> str:
         """What counts alike: ``sites`` or ``structures``."""
+
+    @property
+    def floor(self) -> float:
+        """eps of the module's equation."""
 
     @property
     def seed(self) -> int:
@@ -165,7 +166,7 @@ class SiteLoss:
         squared = error.square().mean(1)
         slopes = SMOOTHNESS * error.diff(dim=1).square().mean(1)
         m = (squared + self.options.derivative * slopes) / self.variance[theory]
-        loss = (m + FLOOR).log()
+        loss = (m + self.options.floor).log()
         if self.options.weigh == "sites":
             return loss.mean()
         counts = [len(item.sites) for item in items]

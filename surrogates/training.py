@@ -40,7 +40,7 @@ from surrogates.training_split import split
 FAMILIES = ("equivariant", "kernel")
 LOSSES = ("squared", "log")
 WEIGHED = ("sites", "structures")
-LATER = ("allow_leak", "rest", "left_out_share", "loss", "weigh", "start", "per", "unit")
+LATER = ("allow_leak", "rest", "left_out_share", "loss", "weigh", "floor", "start", "per", "unit")
 """Options that are recorded where they were set, so that earlier runs still resume."""
 
 
@@ -69,6 +69,7 @@ class SurrogateTraining:
     loss : ``squared`` (networks weigh equally, structures are drawn with their means) or ``log``
         (few bad sites count little: :mod:`surrogates.site_loss`)
     weigh : what weighs equally in the ``log`` loss, ``sites`` or ``structures``
+    floor : share of the variance of the data below which errors hardly matter to the ``log`` loss
     start : a surrogate of the same model, by name or path, whose members these begin from
     per, unit : of a property (:mod:`surrogates.property_training`): ``atom-mean``, ``sum`` or
         ``atom``, and its unit, for tables
@@ -81,6 +82,7 @@ class SurrogateTraining:
     left_out_share: float = 0.0
     loss: str = "squared"
     weigh: str = "sites"
+    floor: float = 0.02
     start: str = ""
     per: str = ""
     unit: str = ""
@@ -191,6 +193,9 @@ def train_surrogate(paths: Sequence[Path], folder: Path, config: Path | None = N
     if options.per or options.unit:
         raise InputError("per and unit in the config are of a property: train with --target KEY, "
                          "or take them out")
+    if options.floor <= 0:
+        raise InputError(f"floor must be above 0, received {options.floor:g}: "
+                         f"correct it in the config")
     model_config = configure(data, options)
     splits = (network_splits(data, options.leave_out_margin)
               if options.left_out_networks else [])
