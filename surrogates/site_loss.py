@@ -5,9 +5,9 @@ The error of site i is that of its spectrum and its derivative, over the varianc
     m_i = (<(p_i - y_i)^2> + w <(p_i' - y_i')^2>) / var(y),
 
 and the loss is the mean over the sites (or over structures of the mean over their sites) of
-log(m_i + eps): what counts is by which factor an error
-shrinks (down to eps, ``floor``, a share of the variance), so a few sites that nothing explains pull no harder than all others, as in the median over
-sites by which such models are judged (eta of OmniXAS, arXiv:2409.19552).
+log(m_i + eps): what counts is by which factor an error shrinks, down to the floor eps, so a few
+sites that nothing explains pull no harder than all others, as in the median over sites by which
+such models are judged (eta of OmniXAS, arXiv:2409.19552).
 
 Only what an absorber can feel is computed: the atoms within the layers' reach of a labelled site.
 """

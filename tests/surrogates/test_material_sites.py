@@ -171,7 +171,8 @@ def test_two_edges_share_a_trunk_and_are_chosen_by_name(tmp_path):
 @pytest.mark.parametrize(("text", "model", "said"), [
     ('loss = "cubed"', {}, "loss must be one of squared, log"),
     ("", {"embedding": "hot"}, "embedding must be one of table, described"),
-], ids=["loss", "embedding"])
+    ('loss = "log"\nfloor = 0.0', {}, "floor must be above 0, received 0"),
+], ids=["loss", "embedding", "floor"])
 def test_mistyped_choices_are_refused(tmp_path, text, model, said):
     config = toml(**model)
     if text:
@@ -200,6 +201,21 @@ def test_structures_weigh_alike_where_asked(tmp_path):
     assert by_structures == pytest.approx(np.mean(single), abs=1e-5)
     assert by_sites == pytest.approx((single[0] + 2 * single[1]) / 3, abs=1e-5)
     assert abs(single[0] - single[1]) > 1e-3
+
+
+@pytest.mark.parametrize("floor", [0.02, 0.1])
+def test_the_loss_of_what_is_predicted_exactly_is_the_logarithm_of_the_floor(tmp_path, floor):
+    items = load_site_spectra([materials(tmp_path)])[:3]
+    options = SurrogateTraining(loss="log", jitter=0.0, floor=floor, model={
+        **MODEL, "n_components": 2})
+    config = configure(items, options)
+    network = new_member(items, config, 0)
+    exact = [replace(item, spectra=spectra) for item, spectra in
+             zip(items, predict_sites(network, items, config), strict=True)]
+    rng = np.random.default_rng(0)
+    reached, given = (float(SiteLoss(items, config, options, 0).batch_loss(
+        network, some, 0, rng).detach()) for some in (exact, items))
+    assert reached == pytest.approx(np.log(floor), abs=1e-4) and given > reached + 0.1
 
 
 def test_training_goes_on_from_another_surrogate_of_the_same_model(tmp_path):
