@@ -36,8 +36,7 @@ NINETY = 1.645
 """Standard deviations of a central 90 % interval, if errors are normal."""
 REFERENCES = (("OmniXAS, expert of Cu (its test split)", 5.19),
               ("OmniXAS, universal then tuned (its test split)", 4.81),
-              ("kernel ridge on M3GNet features (validation, issue 5)", 3.6),
-              ("first look: three members, sites weighing alike", 6.36))
+              ("kernel ridge on M3GNet features (validation, issue 5)", 3.6))
 
 
 @dataclass(frozen=True, eq=False)
