@@ -12,6 +12,7 @@ from diffxas.errors import InputError
 from diffxas.spectrum import parse_edge
 from diffxas.weights import WEIGHTS, find_model, read_config, read_tensors, shipped_names
 from surrogates.base import Surrogate
+from surrogates.frozen import FrozenSurrogate
 from surrogates.kernel import KernelSurrogate
 from surrogates.model import EquivariantSurrogate
 from surrogates.properties import refuse_property
@@ -43,6 +44,9 @@ def load_surrogate(name: str | Path, device: str = "cpu", edge: str | None = Non
     try:
         if family == "kernel":
             return KernelSurrogate(label, record, tensors, torch.float32, device)
+        if family == "frozen":
+            return FrozenSurrogate.from_tensors(label, record, tensors, folder,
+                                                theory).to(device=device)
         if family == "equivariant":
             surrogate = EquivariantSurrogate.from_tensors(label, record, tensors, theory)
             for member in surrogate.members:
@@ -52,8 +56,8 @@ def load_surrogate(name: str | Path, device: str = "cpu", edge: str | None = Non
         raise InputError(f"{folder / WEIGHTS} must hold the tensors that config.json describes, "
                          f"received others ({' '.join(str(error).split())[:200]}): copy the "
                          f"model's folder again") from error
-    raise InputError(f"the surrogate's family must be kernel or equivariant, received "
-                     f"{family!r} in {folder}: use the version that wrote it")
+    raise InputError(f"the surrogate's family must be kernel, equivariant or frozen, "
+                     f"received {family!r} in {folder}: use the version that wrote it")
 
 
 def model_edges(record: Mapping[str, Any]) -> list[str]:

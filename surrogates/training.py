@@ -28,6 +28,7 @@ from diffxas.weights import save_model
 from surrogates.base import Surrogate
 from surrogates.datasets import SiteSpectra, joined
 from surrogates.element_embedding import ElementEmbedding
+from surrogates.frozen import FrozenConfig
 from surrogates.kernel import KernelConfig, KernelSurrogate, fit_kernel
 from surrogates.left_out import NetworkSplit, left_out_share, network_splits
 from surrogates.left_out_members import Fold, errors_of_members, monitor
@@ -37,10 +38,11 @@ from surrogates.site_loss import SMOOTHNESS, SiteLoss
 from surrogates.training_data import load_training_data
 from surrogates.training_split import split
 
-FAMILIES = ("equivariant", "kernel")
+FAMILIES = ("equivariant", "kernel", "frozen")
 LOSSES = ("squared", "log")
 WEIGHED = ("sites", "structures")
-LATER = ("allow_leak", "rest", "left_out_share", "loss", "weigh", "floor", "start", "per", "unit")
+LATER = ("allow_leak", "rest", "left_out_share", "loss", "weigh", "floor", "start", "per", "unit",
+         "features")
 """Options that are recorded where they were set, so that earlier runs still resume."""
 
 
@@ -59,7 +61,8 @@ class SurrogateTraining:
     batch : theory -> structures a step (1 where it says nothing)
     max_sites : at most so many sites of a structure a step, drawn anew each time
     axis_note : what is known of the energy axis; stored with the weights
-    family : ``equivariant`` (:mod:`surrogates.model`) or ``kernel`` (:mod:`surrogates.kernel`)
+    family : ``equivariant`` (:mod:`surrogates.model`), ``kernel`` (:mod:`surrogates.kernel`) or
+        ``frozen`` (:mod:`surrogates.frozen`, no jitter)
     left_out_networks : measure the error with each network of the first theory left out in turn
     allow_leak : let ``exclude``, or the data's own split, cut through a network
     rest : train also on sites that the data's own split puts in neither part, but not on those of
@@ -73,6 +76,8 @@ class SurrogateTraining:
     start : a surrogate of the same model, by name or path, whose members these begin from
     per, unit : of a property (:mod:`surrogates.property_training`): ``atom-mean``, ``sum`` or
         ``atom``, and its unit, for tables
+    features : the pretrained model of the ``frozen`` family
+        (:class:`surrogates.frozen_training.FeatureOptions`)
     """
 
     family: str = "equivariant"
@@ -98,6 +103,7 @@ class SurrogateTraining:
     seed: int = 0
     licence: str = ""
     axis_note: str = ""
+    features: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
     schedule: dict[str, Any] = field(default_factory=dict)
 
@@ -196,6 +202,10 @@ def train_surrogate(paths: Sequence[Path], folder: Path, config: Path | None = N
     if options.floor <= 0:
         raise InputError(f"floor must be above 0, received {options.floor:g}: "
                          f"correct it in the config")
+    if options.family == "frozen":
+        from surrogates.frozen_training import train_frozen
+
+        return train_frozen(data, options, schedule, folder)
     model_config = configure(data, options)
     splits = (network_splits(data, options.leave_out_margin)
               if options.left_out_networks else [])
@@ -327,7 +337,7 @@ def new_member(data: Sequence[SiteSpectra], config: SurrogateConfig, seed: int) 
 
 
 def training_record(data: Sequence[SiteSpectra], options: SurrogateTraining,
-                    config: SurrogateConfig | KernelConfig) -> dict[str, Any]:
+                    config: SurrogateConfig | KernelConfig | FrozenConfig) -> dict[str, Any]:
     """The ``config.json`` of a surrogate."""
     names = [str(t["name"]) for t in config.to_dict()["theories"]]
     digest = hashlib.sha256()

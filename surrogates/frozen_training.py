@@ -1,0 +1,387 @@
+"""Training heads on frozen site features: features once, then small perceptrons.
+
+The features of all labelled sites are computed first and kept in the run's folder (or in
+``features.cache``), so the heads train in minutes. A step draws structures of every theory such
+that bond networks (``loss = "squared"``), or sites or structures (``loss = "log"``, by ``weigh``),
+weigh equally; the losses are those of :mod:`surrogates.training` and :mod:`surrogates.site_loss`.
+
+Several theories in one run share the trunk (a universal model). ``start`` goes on from the heads of
+another run on the same features: the trunk is taken over, and every readout of the same absorber,
+edge, energies and theory; what has no counterpart there (another theory, another absorber) begins
+with the principal components of its own spectra. That is tuning to one element, or transfer between
+theories.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffxas.errors import InputError
+from diffxas.files import replacing
+from diffxas.prior import build_options, refuse_other_run
+from diffxas.training import Schedule, train
+from diffxas.weights import save_model
+from surrogates.datasets import SiteSpectra, joined
+from surrogates.frozen import FrozenConfig, FrozenHeads, FrozenSurrogate
+from surrogates.left_out_members import Fold, errors_of_members
+from surrogates.matgl_features import SiteFeatures, load_features
+from surrogates.model import Readout, Theory
+from surrogates.site_loss import FLOOR, SMOOTHNESS, LossOptions
+
+CACHE = "features.safetensors"
+SAVE_EVERY = 120.0
+"""Seconds between writes of the features."""
+
+
+@dataclass(frozen=True)
+class FeatureOptions:
+    """``[features]`` of a config.
+
+    Attributes
+    ----------
+    path : folder of the matgl model, as given
+    layers : ``last`` or ``all`` (:mod:`surrogates.matgl_features`)
+    cache : file that keeps the features for other runs (.safetensors); the run's own by default
+    """
+
+    path: str = ""
+    layers: str = "last"
+    cache: str = ""
+
+
+class HeadOptions(LossOptions, Protocol):
+    """What the loss asks of :class:`surrogates.training.SurrogateTraining`."""
+
+    loss: str
+    cell_mean: float
+    max_sites: int
+
+
+class FeatureTable:
+    """Features of labelled sites, found again by structure, sites and model."""
+
+    def __init__(self, model: SiteFeatures, path: Path | None = None) -> None:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        self.model, self.path = model, path
+        self.known: dict[str, Tensor] = {}
+        if path is not None and path.is_file():
+            try:
+                self.known = load_file(path)
+            except SafetensorError as error:
+                raise InputError(f"{path} must be a safetensors file of features, received a "
+                                 f"damaged one ({error}): remove it") from error
+
+    def fill(self, items: Sequence[SiteSpectra]) -> None:
+        """Compute what is not known yet; written now and then, so a stopped run goes on."""
+        from tqdm import tqdm
+
+        groups: dict[int, list[SiteSpectra]] = {}
+        for item in items:
+            if self.key(item) not in self.known:
+                groups.setdefault(id(item.structure), []).append(item)
+        written = time.monotonic()
+        for group in tqdm(groups.values(), desc=f"features of {self.model.name}", mininterval=5.0,
+                          disable=not groups):
+            structure = group[0].structure
+            with torch.no_grad():
+                every = self.model(torch.as_tensor(structure.positions), structure)
+            for item in group:
+                self.known[self.key(item)] = every[torch.as_tensor(item.sites)].float().cpu()
+            if time.monotonic() - written > SAVE_EVERY:
+                self.save()
+                written = time.monotonic()
+        if groups:
+            self.save()
+
+    def save(self) -> None:
+        """Write all of them, if there is a path."""
+        from safetensors.torch import save_file
+
+        if self.path is not None:
+            with replacing(self.path) as temporary:
+                save_file({k: v.contiguous() for k, v in self.known.items()}, temporary)
+
+    def of(self, item: SiteSpectra) -> Tensor:
+        """Features of an item's sites, (n_sites, n_features) float32."""
+        if self.key(item) not in self.known:
+            self.fill([item])
+        return self.known[self.key(item)]
+
+    def key(self, item: SiteSpectra) -> str:
+        """Hash of model, structure and sites."""
+        one = item.structure
+        digest = hashlib.sha256(f"{self.model.sha256} {self.model.layers}".encode())
+        for array in (one.positions, one.numbers, one.cell, one.pbc, item.sites):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()[:32]
+
+
+def read_features(content: dict[str, Any]) -> tuple[SiteFeatures, FeatureOptions]:
+    """The pretrained model of a config's ``[features]``.
+
+    Raises
+    ------
+    InputError
+        If no path is given, or no such model is there.
+    """
+    options: FeatureOptions = build_options(FeatureOptions, content, "[features]")
+    if not options.path:
+        raise InputError("family = \"frozen\" must have path in [features], received none: name "
+                         "the folder of a matgl model (M3GNet or TensorNet)")
+    return load_features(options.path, options.layers), options
+
+
+def configure_frozen(data: Sequence[SiteSpectra], model: dict[str, Any],
+                     features: SiteFeatures, path: str) -> FrozenConfig:
+    """The config of the heads from the data and ``[model]``; theories in the data's order.
+
+    Raises
+    ------
+    InputError
+        For unknown keys, or an element of the data that the pretrained model does not know.
+    """
+    unknown = sorted({e for d in data for e in d.structure.symbols} - set(features.elements))
+    if unknown:
+        raise InputError(f"the data's elements must be ones that {features.name} knows, received "
+                         f"{', '.join(unknown)}: leave those structures out, or choose another "
+                         f"model in [features]")
+    first: dict[str, SiteSpectra] = {}
+    for item in data:
+        first.setdefault(item.theory, item)
+    content = dict(model)
+    n = int(content.pop("n_components", 24))
+    theories = [Theory(name, [float(e) for e in item.energy],
+                       min(n, len(item.energy),
+                           sum(len(d.sites) for d in data if d.theory == name)),
+                       item.element, item.edge) for name, item in first.items()]
+    lead = data[0]
+    with torch.no_grad():
+        n_features = features(torch.as_tensor(lead.structure.positions), lead.structure).shape[1]
+    config: FrozenConfig = build_options(FrozenConfig, {
+        **content, "elements": list(features.elements), "absorber": lead.element,
+        "edge": lead.edge, "theories": theories, "n_features": n_features,
+        "features": {"name": features.name, "sha256": features.sha256, "layers": features.layers,
+                     "path": path}}, "[model]")
+    return config
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """All structures of one theory.
+
+    Attributes
+    ----------
+    features, spectra : (n_sites, n_features) and (n_sites, n_grid) of each structure
+    draw : (n_structures,), probability of drawing each
+    variance : of the spectra, mean over energies
+    """
+
+    features: list[Tensor]
+    spectra: list[Tensor]
+    draw: np.ndarray
+    variance: float
+    weights: np.ndarray = field(repr=False)
+
+    @classmethod
+    def of(cls, items: Sequence[SiteSpectra], table: FeatureTable, weigh: str) -> Group:
+        """``weigh``: what weighs equally, ``networks``, ``structures`` or ``sites``."""
+        counts = np.array([len(item.sites) for item in items], dtype=float)
+        if weigh == "networks":
+            parents = [item.parent for item in items]
+            draw = np.array([1 / parents.count(parent) for parent in parents])
+        else:
+            draw = counts.copy() if weigh == "sites" else np.ones(len(items))
+        draw = draw / draw.sum()
+        weights = np.repeat(draw / counts, counts.astype(int))
+        every = np.concatenate([item.spectra for item in items]).astype(float)
+        mean = weights @ every
+        variance = float(weights @ np.square(every - mean).mean(1))
+        return cls([table.of(item) for item in items],
+                   [torch.as_tensor(item.spectra) for item in items], draw, variance, weights)
+
+
+class HeadLoss:
+    """Errors of sites, slopes and means of drawn structures, over the variance of their theory."""
+
+    def __init__(self, data: Sequence[SiteSpectra], config: FrozenConfig, options: HeadOptions,
+                 table: FeatureTable, member: int) -> None:
+        self.config, self.options, self.member = config, options, member
+        self.groups = [Group.of([d for d in data if d.theory == theory.name], table,
+                                "networks" if options.loss == "squared" else options.weigh)
+                       for theory in config.theories]
+
+    def __call__(self, model: torch.nn.Module, step: int) -> Tensor:
+        """The loss of one step."""
+        rng = np.random.default_rng([self.options.seed, self.member, step])
+        total = torch.zeros(())
+        for k, (group, theory) in enumerate(zip(self.groups, self.config.theories, strict=True)):
+            chosen = rng.choice(len(group.draw), self.options.batch.get(theory.name, 64),
+                                p=group.draw)
+            weight = self.options.theory_weights.get(theory.name, 1.0)
+            total = total + weight * self.of(model, group, k, chosen, rng)
+        return total
+
+    def of(self, model: torch.nn.Module, group: Group, theory: int, chosen: np.ndarray,
+           rng: np.random.Generator) -> Tensor:
+        """Mean over some structures, which weigh equally."""
+        parts = []
+        for index in chosen:
+            rows = np.arange(len(group.features[index]))
+            if len(rows) > self.options.max_sites:
+                rows = np.sort(rng.choice(rows, self.options.max_sites, replace=False))
+            parts.append((group.features[index][rows], group.spectra[index][rows]))
+        error = model(torch.cat([x for x, _ in parts]), theory) - torch.cat([y for _, y in parts])
+        counts = torch.tensor([len(x) for x, _ in parts])
+        owner = torch.repeat_interleave(torch.arange(len(parts)), counts)
+        o = self.options
+        squared = (error.square().mean(1)
+                   + o.derivative * SMOOTHNESS * error.diff(dim=1).square().mean(1))
+        squared = squared / group.variance
+        if o.loss == "log":
+            squared = (squared + FLOOR).log()
+        sites = torch.zeros(len(parts)).index_add(0, owner, squared) / counts
+        if o.loss == "log" or not o.cell_mean:
+            return sites.mean()
+        mean = torch.zeros(len(parts), error.shape[1]).index_add(0, owner, error) / counts[:, None]
+        return sites.mean() + o.cell_mean * mean.square().mean() / group.variance
+
+
+def new_heads(data: Sequence[SiteSpectra], config: FrozenConfig, table: FeatureTable, weigh: str,
+              seed: int) -> FrozenHeads:
+    """An untrained member: features standardised, readouts in the components of their spectra."""
+    torch.manual_seed(seed)
+    heads = FrozenHeads(config)
+    inputs = []
+    for readout, theory in zip(heads.readouts, config.theories, strict=True):
+        items = [d for d in data if d.theory == theory.name]
+        group = Group.of(items, table, weigh)
+        assert isinstance(readout, Readout)
+        readout.set_basis(np.concatenate([item.spectra for item in items]).astype(float),
+                          group.weights)
+        inputs.append((torch.cat(group.features).double(), torch.as_tensor(group.weights)))
+    weights = torch.cat([w for _, w in inputs])[:, None] / len(inputs)
+    features = torch.cat([x for x, _ in inputs])
+    centre = (weights * features).sum(0)
+    scale = (weights * (features - centre).square()).sum(0).sqrt()
+    heads.centre.copy_(centre)
+    heads.scale.copy_(scale.clamp(min=1e-6) + 1e-3 * centre.abs())
+    return heads
+
+
+def take_over(heads: FrozenHeads, given: FrozenHeads) -> None:
+    """Trunk, standardisation and the readouts that fit, from a trained member."""
+    for name in ("centre", "scale"):
+        getattr(heads, name).copy_(getattr(given, name))
+    heads.layers.load_state_dict(given.layers.state_dict())
+    known = {_identity(theory): readout
+             for theory, readout in zip(given.config.theories, given.readouts, strict=True)}
+    for theory, readout in zip(heads.config.theories, heads.readouts, strict=True):
+        if _identity(theory) in known:
+            readout.load_state_dict(known[_identity(theory)].state_dict())
+
+
+def _identity(theory: Theory) -> tuple[Any, ...]:
+    """What must agree for a readout to be taken over; "FEFF Cu:K" is FEFF of Cu:K."""
+    return (theory.name.split(" ")[0], theory.absorber, theory.edge, theory.n_components,
+            tuple(round(e, 4) for e in theory.energy))
+
+
+def load_start(name: str, config: FrozenConfig) -> Sequence[FrozenHeads]:
+    """The members to go on from.
+
+    Raises
+    ------
+    InputError
+        If they are of other features or sizes.
+    """
+    from surrogates.loading import load_surrogate
+
+    given = load_surrogate(name)
+    keys = ("sha256", "layers")
+    if not isinstance(given, FrozenSurrogate) or (
+            [given.config.features[k] for k in keys], given.config.hidden,
+            given.config.n_latent) != (
+            [config.features[k] for k in keys], config.hidden, config.n_latent):
+        raise InputError(f"start must be a frozen surrogate of the same features, hidden and "
+                         f"n_latent as the config, received {name}: train one by the same "
+                         f"[features] and [model], or leave start out")
+    return given.members
+
+
+def train_heads(data: Sequence[SiteSpectra], config: FrozenConfig, options: Any,
+                schedule: Schedule, table: FeatureTable, folder: Path,
+                folds: Sequence[Sequence[SiteSpectra]] | None = None) -> list[FrozenHeads]:
+    """Train the members one after the other; resumable.
+
+    Parameters
+    ----------
+    folds : what each member is trained on; all of ``data`` by default
+    """
+    table.fill(data)
+    weigh = "networks" if options.loss == "squared" else options.weigh
+    first = load_start(options.start, config) if options.start else None
+    members = []
+    for member in range(config.n_members):
+        seen = data if folds is None else folds[member]
+        heads = new_heads(seen, config, table, weigh, options.seed * 1000 + member)
+        if first is not None:
+            take_over(heads, first[member % len(first)])
+        average = train(heads, HeadLoss(seen, config, options, table, member), schedule,
+                        folder / f"member_{member}",
+                        title=f"heads, member {member + 1} of {config.n_members}")
+        assert isinstance(average, FrozenHeads)
+        members.append(average.eval())
+    return members
+
+
+@torch.no_grad()
+def head_spectra(members: Sequence[FrozenHeads], items: Sequence[SiteSpectra],
+                 table: FeatureTable, theory: int = 0) -> list[np.ndarray]:
+    """Spectra of labelled sites, (n_members, n_sites, n_grid) for each item."""
+    table.fill(items)
+    return [torch.stack([m(table.of(item), theory) for m in members]).numpy() for item in items]
+
+
+def train_frozen(data: Sequence[SiteSpectra], options: Any, schedule: Schedule,
+                 folder: Path) -> Path:
+    """Train (or go on training) heads on what a config left of the data; the model is ``folder``.
+
+    Raises
+    ------
+    InputError
+        For a config or pretrained model that does not fit, or a folder of another run.
+    """
+    from surrogates.training import member_fold, training_record
+
+    model, given = read_features(options.features)
+    config = configure_frozen(data, options.model, model, given.path)
+    record = training_record(joined(data), options, config)
+    refuse_other_run(folder, record)
+    table = FeatureTable(model, Path(given.cache) if given.cache else folder / CACHE)
+    folds = [member_fold(data, options, k) for k in range(config.n_members)]
+    members = train_heads(data, config, options, schedule, table, folder,
+                          [fold.seen for fold in folds])
+    if options.left_out_share:
+        record["left_out"] = left_out_errors(members, folds, config, table)
+    save_model(folder, record, {f"{k}.{name}": tensor for k, member in enumerate(members)
+                                for name, tensor in member.state_dict().items()})
+    return folder
+
+
+def left_out_errors(members: Sequence[FrozenHeads], folds: Sequence[Fold], config: FrozenConfig,
+                    table: FeatureTable) -> dict[str, Any]:
+    """As :func:`surrogates.left_out_members.errors_of_members`, from features."""
+    return errors_of_members(
+        members, folds, config,
+        lambda member, items: [spectra[0] for spectra in head_spectra([member], items, table)])
