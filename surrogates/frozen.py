@@ -21,6 +21,7 @@ The potential's weights are not stored: ``config.json`` names its folder and the
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -86,8 +87,7 @@ class FrozenHeads(nn.Module):
         self.register_buffer("centre", torch.zeros(config.n_features))
         self.register_buffer("scale", torch.ones(config.n_features))
         sizes = [config.n_features, *config.hidden, config.n_latent]
-        self.layers = nn.ModuleList(nn.Linear(a, b)
-                                    for a, b in zip(sizes, sizes[1:], strict=False))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
         self.dropout = nn.Dropout(config.dropout)
         self.readouts = nn.ModuleList(Readout(t, config.n_latent) for t in config.theories)
 

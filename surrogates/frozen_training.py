@@ -95,7 +95,7 @@ class FeatureTable:
                           disable=not groups):
             structure = group[0].structure
             with torch.no_grad():
-                every = self.model(torch.as_tensor(structure.positions), structure)
+                every = self.model(torch.tensor(structure.positions), structure)
             for item in group:
                 self.known[self.key(item)] = every[torch.as_tensor(item.sites)].float().cpu()
             if time.monotonic() - written > SAVE_EVERY:
@@ -167,7 +167,7 @@ def configure_frozen(data: Sequence[SiteSpectra], model: dict[str, Any],
                        item.element, item.edge) for name, item in first.items()]
     lead = data[0]
     with torch.no_grad():
-        n_features = features(torch.as_tensor(lead.structure.positions), lead.structure).shape[1]
+        n_features = features(torch.tensor(lead.structure.positions), lead.structure).shape[1]
     config: FrozenConfig = build_options(FrozenConfig, {
         **content, "elements": list(features.elements), "absorber": lead.element,
         "edge": lead.edge, "theories": theories, "n_features": n_features,
@@ -321,21 +321,22 @@ def load_start(name: str, config: FrozenConfig) -> Sequence[FrozenHeads]:
 
 def train_heads(data: Sequence[SiteSpectra], config: FrozenConfig, options: Any,
                 schedule: Schedule, table: FeatureTable, folder: Path,
-                folds: Sequence[Sequence[SiteSpectra]] | None = None) -> list[FrozenHeads]:
+                folds: Sequence[Sequence[SiteSpectra]] | None = None,
+                first: Sequence[FrozenHeads] = ()) -> list[FrozenHeads]:
     """Train the members one after the other; resumable.
 
     Parameters
     ----------
     folds : what each member is trained on; all of ``data`` by default
+    first : members to go on from
     """
     table.fill(data)
     weigh = "networks" if options.loss == "squared" else options.weigh
-    first = load_start(options.start, config) if options.start else None
     members = []
     for member in range(config.n_members):
         seen = data if folds is None else folds[member]
         heads = new_heads(seen, config, table, weigh, options.seed * 1000 + member)
-        if first is not None:
+        if first:
             take_over(heads, first[member % len(first)])
         average = train(heads, HeadLoss(seen, config, options, table, member), schedule,
                         folder / f"member_{member}",
@@ -366,12 +367,13 @@ def train_frozen(data: Sequence[SiteSpectra], options: Any, schedule: Schedule,
 
     model, given = read_features(options.features)
     config = configure_frozen(data, options.model, model, given.path)
+    first = load_start(options.start, config) if options.start else ()
     record = training_record(joined(data), options, config)
     refuse_other_run(folder, record)
     table = FeatureTable(model, Path(given.cache) if given.cache else folder / CACHE)
     folds = [member_fold(data, options, k) for k in range(config.n_members)]
     members = train_heads(data, config, options, schedule, table, folder,
-                          [fold.seen for fold in folds])
+                          [fold.seen for fold in folds], first)
     if options.left_out_share:
         record["left_out"] = left_out_errors(members, folds, config, table)
     save_model(folder, record, {f"{k}.{name}": tensor for k, member in enumerate(members)

@@ -41,7 +41,10 @@ VARIABLE = "DIFFXAS_MATGL"
 """Environment variable: a matgl model's folder, or a folder of such folders."""
 BESIDE = "matgl"
 """Sub-folder of a surrogate, or beside it, in which model folders are looked for."""
+SOURCE = "github.com/materialsvirtuallab/matgl, folder pretrained_models"
 FILES = ("model.json", "model.pt", "state.pt")
+NEAREST = 1e-3
+"""angstrom; pairs nearer than this are no edges: the networks divide by their distance."""
 LAYERS = ("last", "all")
 ARCHITECTURES = ("M3GNet", "TensorNet")
 
@@ -98,8 +101,12 @@ class SiteFeatures:
         graph = build_graph(placed(structure, positions, cell), float(self.model.cutoff),
                             dtype=self.dtype, device=self.device)
         lattice = graph.cells[0] if cell is None else cell.to(self.device, self.dtype)
+        with torch.no_grad():  # two atoms on one spot have no direction
+            apart = graph.vectors(positions.to(self.device, self.dtype),
+                                  lattice[None]).norm(dim=1) > NEAREST
         # M3GNet counts triples by runs of edges of one centre.
         order = torch.argsort(graph.center, stable=True)
+        order = order[apart[order]]
         atoms = SimpleNamespace(
             node_type=species.to(self.device), pos=positions.to(self.device, self.dtype),
             edge_index=torch.stack([graph.center[order], graph.neighbor[order]]),
@@ -149,21 +156,16 @@ def load_features(folder: Path | str, layers: str = "last") -> SiteFeatures:
     """
     path = Path(folder).expanduser()
     if not is_matgl_folder(path):
-        raise InputError(f"features.path must be a folder with {', '.join(FILES)} of a matgl model, "
-                         f"received {folder}: check the path (models: github.com/materialsvirtuallab"
-                         f"/matgl, folder pretrained_models)")
+        raise InputError(f"features.path must be a folder with {', '.join(FILES)} of a matgl "
+                         f"model, received {folder}: check the path (models: {SOURCE})")
     path = path.resolve()
-    return SiteFeatures(_load(str(path)), path.name, _hash_of(str(path)), layers)
-
-
-@functools.lru_cache(maxsize=4)
-def _hash_of(folder: str) -> str:
-    return state_hash(Path(folder))
+    found = state_hash(path)
+    return SiteFeatures(_load(str(path), found), path.name, found, layers)
 
 
 @functools.lru_cache(maxsize=2)
-def _load(folder: str) -> Any:
-    """The graph network of a matgl model or potential, frozen; loaded once a process."""
+def _load(folder: str, sha256: str) -> Any:
+    """The graph network of a matgl model or potential, frozen; loaded once a process and hash."""
     logging.getLogger("matgl").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -204,7 +206,7 @@ def find_features(record: dict[str, Any], beside: Path) -> SiteFeatures:
     for folder in tried:
         if not is_matgl_folder(folder):
             continue
-        found = _hash_of(str(folder.resolve()))
+        found = state_hash(folder)
         if found == wanted:
             return load_features(folder, str(record["layers"]))
         others.append(f"{folder} with {found[:12]}...")
@@ -215,8 +217,7 @@ def find_features(record: dict[str, Any], beside: Path) -> SiteFeatures:
                          f"by {VARIABLE}, or train the surrogate anew on this one")
     raise InputError(f"the surrogate needs the matgl model {name} (state.pt of SHA-256 "
                      f"{wanted[:12]}...), received none in {', '.join(map(str, tried))}: set "
-                     f"{VARIABLE} to its folder or to a folder that holds it (models: "
-                     f"github.com/materialsvirtuallab/matgl, folder pretrained_models)")
+                     f"{VARIABLE} to its folder or to a folder that holds it (models: {SOURCE})")
 
 
 def _candidates(name: str, path: str, beside: Path) -> list[Path]:
@@ -234,4 +235,4 @@ def _candidates(name: str, path: str, beside: Path) -> list[Path]:
 @torch.no_grad()
 def features_of(model: SiteFeatures, structures: Sequence[Structure]) -> list[Tensor]:
     """Features of all atoms of every structure, (n_atoms, n_features) float32 each."""
-    return [model(torch.as_tensor(s.positions), s).float().cpu() for s in structures]
+    return [model(torch.tensor(s.positions), s).float().cpu() for s in structures]

@@ -358,7 +358,7 @@ def training_record(data: Sequence[SiteSpectra], options: SurrogateTraining,
         "training": {
             "data_hash": digest.hexdigest(),
             "options": {key: value for key, value in asdict(options).items()
-                        if key not in LATER or value != getattr(SurrogateTraining, key)},
+                        if key not in LATER or value != getattr(SurrogateTraining(), key)},
             "structures": [f"{item.theory}:{item.name}" for item in data],
             "parents": sorted({item.parent for item in data}),
             "sites": {name: sum(len(d.sites) for d in data if d.theory == name)

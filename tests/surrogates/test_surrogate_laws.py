@@ -1,13 +1,13 @@
-"""What every surrogate must obey, whatever its weights; float64. Both families are tried.
+"""What every surrogate must obey, whatever its weights; float64. All families are tried.
 
-The equivariant one has random weights, the kernel one those that are shipped.
+The equivariant and the frozen one have random weights, the kernel one those that are shipped.
 """
 
 import numpy as np
 import pytest
 import torch
 from core_examples import random_orthogonal, random_structure, turned
-from random_surrogate import equivariant
+from random_surrogate import equivariant, frozen
 
 from diffxas.errors import InputError
 from diffxas.structure import Structure
@@ -26,8 +26,8 @@ def kernel() -> KernelSurrogate:
                            torch.float64)
 
 
-CUTOFFS = {"equivariant": (3.0,), "kernel": (1.6, 2.1, 3.4, 5.2)}
-REACH = {"equivariant": 6.0, "kernel": 5.2}
+CUTOFFS = {"equivariant": (3.0,), "kernel": (1.6, 2.1, 3.4, 5.2), "frozen": (3.0,)}
+REACH = {"equivariant": 6.0, "kernel": 5.2, "frozen": 6.0}
 
 
 @pytest.fixture(autouse=True)
@@ -37,14 +37,14 @@ def float64():
     torch.set_default_dtype(torch.float32)
 
 
-@pytest.fixture(params=["equivariant", "kernel"])
+@pytest.fixture(params=["equivariant", "kernel", "frozen"])
 def family(request) -> str:
     return request.param
 
 
 @pytest.fixture
 def surrogate(family) -> Surrogate:
-    return {"equivariant": equivariant, "kernel": kernel}[family]()
+    return {"equivariant": equivariant, "kernel": kernel, "frozen": frozen}[family]()
 
 
 def carbon(seed: int, n_atoms: int = 10) -> Structure:
