@@ -14,6 +14,15 @@ basis of the principal components of its own training spectra, non-negative by s
 (``start``) tunes it to one of them, or carries it from a cheap theory to a costly one: the protocol
 of OmniXAS (arXiv:2409.19552), with derivatives. A theory has a head only if it was trained on.
 
+Instead of the trunk, ``head = "kernel"`` takes kernel ridge regression for each theory, with the
+kernel of :mod:`surrogates.kernel` on d, each of its numbers divided by the spread of the training
+sites:
+
+    mu_t(E) = softplus_beta(m_t(E) + sum_a k(d, d_a) sum_k alpha_ak P_tk(E)).
+
+Other theories of the absorber of the first are its low fidelities there: their predicted components
+are appended to d. With few thousand sites it is the more accurate one.
+
 The potential's weights are not stored: ``config.json`` names its folder and the hash of its weights
 (:func:`surrogates.matgl_features.find_features`).
 """
@@ -22,6 +31,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -29,14 +39,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import silu
+from torch.nn.functional import silu, softplus
 
 from diffxas.errors import InputError
 from diffxas.structure import Structure
 from surrogates.base import Surrogate
+from surrogates.kernel import kernel
 from surrogates.matgl_features import SiteFeatures, find_features
-from surrogates.model import LATENT_BOUND, Readout, Theory
+from surrogates.model import LATENT_BOUND, SOFTPLUS_BETA, Readout, Theory
 
+HEADS = ("dense", "kernel")
+KERNEL_TENSORS = ("centre", "scale", "sites", "alpha", "mean", "components")
 CLIP = 5.0
 """Standard deviations beyond which a feature says no more than "very far"."""
 
@@ -46,7 +59,10 @@ class FrozenConfig:
     """Everything needed to rebuild the heads; stored in ``config.json``.
 
     ``theories[0]`` is predicted by default; ``elements`` are those that the pretrained model knows;
-    ``features`` says which model that is (``name``, ``sha256``, ``layers``, ``path``).
+    ``features`` says which model that is (``name``, ``sha256``, ``layers``, ``path``). ``hidden``,
+    ``n_latent`` and ``dropout`` are of dense heads. Of kernel heads: ``length`` in units of the
+    spread of the training sites, ``ridge`` relative to the kernel's diagonal of 1, ``low_weight``
+    of low fidelities against the features, and how many sites of a network (parent) a member draws.
     """
 
     elements: list[str]
@@ -56,11 +72,22 @@ class FrozenConfig:
     features: dict[str, Any]
     n_features: int
     n_members: int = 4
+    head: str = "dense"
     hidden: list[int] = field(default_factory=lambda: [256, 256])
     n_latent: int = 64
     dropout: float = 0.1
+    length: float = 0.5
+    ridge: float = 0.01
+    low_weight: float = 1.0
+    sites_per_network: int = 400
 
     def __post_init__(self) -> None:
+        if self.head not in HEADS:
+            raise InputError(f"head must be one of {', '.join(HEADS)}, received {self.head!r}: "
+                             f"correct [model]")
+        if self.length <= 0 or self.ridge <= 0:
+            raise InputError(f"length and ridge must be above 0, received {self.length:g} and "
+                             f"{self.ridge:g}: correct [model]")
         if self.n_members < 1 or self.n_latent < 1 or min(self.hidden, default=1) < 1:
             raise InputError(f"n_members, n_latent and hidden must be at least 1, received "
                              f"{self.n_members}, {self.n_latent}, {self.hidden}: correct [model]")
@@ -93,7 +120,7 @@ class FrozenHeads(nn.Module):
 
     def latent(self, features: Tensor) -> Tensor:
         """z of the absorbers, (n_sites, n_features) -> (n_sites, n_latent)."""
-        x = CLIP * torch.tanh((features - self.centre) / (self.scale * CLIP))
+        x = clipped(features, self.centre, self.scale)
         for layer in self.layers[:-1]:
             x = self.dropout(silu(layer(x)))
         z: Tensor = self.layers[-1](x)
@@ -106,10 +133,66 @@ class FrozenHeads(nn.Module):
         return spectra
 
 
+class KernelHeads(nn.Module):
+    """One member: features to spectra of every theory by kernel ridge regression.
+
+    Tensors, for theory t: ``t_centre`` and ``t_scale`` (n_features,), ``t_sites`` (n_sites,
+    n_inputs), ``t_alpha`` (n_sites, n_components), ``t_mean`` (n_grid,), ``t_components``
+    (n_components, n_grid).
+    """
+
+    def __init__(self, config: FrozenConfig, tensors: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.config = config
+        for k in range(len(config.theories)):
+            for key in KERNEL_TENSORS:
+                self.register_buffer(f"{k}_{key}", tensors[f"{k}_{key}"].float())
+        self.low = low_fidelities(config)
+
+    def of(self, theory: int, key: str) -> Tensor:
+        """A tensor of a theory."""
+        return self.get_buffer(f"{theory}_{key}")
+
+    def inputs(self, features: Tensor, theory: int) -> Tensor:
+        """What the kernel compares, (n_sites, n_inputs), of spread 1 over the training sites."""
+        x = clipped(features, self.of(theory, "centre"), self.of(theory, "scale"))
+        x = x / math.sqrt(x.shape[1])
+        lows = [self.scores(features, low) * (self.config.low_weight / math.sqrt(n))
+                for low in (self.low if theory == 0 else ())
+                for n in (self.of(low, "alpha").shape[1],)]
+        return torch.cat([x, *lows], 1)
+
+    def scores(self, features: Tensor, theory: int) -> Tensor:
+        """Predicted components, (n_sites, n_components)."""
+        near = kernel(self.inputs(features, theory), self.of(theory, "sites"),
+                      features.new_tensor(self.config.length))
+        return near @ self.of(theory, "alpha")
+
+    def forward(self, features: Tensor, theory: int = 0) -> Tensor:
+        """Spectra of the absorbers, (n_sites, n_features) -> (n_sites, n_grid)."""
+        mu = self.of(theory, "mean") + self.scores(features, theory) @ self.of(theory, "components")
+        return softplus(mu, beta=SOFTPLUS_BETA)
+
+
+Heads = FrozenHeads | KernelHeads
+
+
+def clipped(features: Tensor, centre: Tensor, scale: Tensor) -> Tensor:
+    """Standardised and softly clipped features, the module's d."""
+    return CLIP * torch.tanh((features - centre) / (scale * CLIP))
+
+
+def low_fidelities(config: FrozenConfig) -> list[int]:
+    """The other theories of the absorber and edge of the first."""
+    first = config.theories[0]
+    return [k for k, theory in enumerate(config.theories)
+            if k and (theory.absorber, theory.edge) == (first.absorber, first.edge)]
+
+
 class FrozenSurrogate(Surrogate):
     """An ensemble of heads on one pretrained model; predicts its theory ``theory``."""
 
-    def __init__(self, name: str, record: Mapping[str, Any], members: Sequence[FrozenHeads],
+    def __init__(self, name: str, record: Mapping[str, Any], members: Sequence[Heads],
                  features: SiteFeatures, theory: int = 0) -> None:
         super().__init__(name, record, theory)
         self.members = members
@@ -127,13 +210,17 @@ class FrozenSurrogate(Surrogate):
             If the pretrained model is missing or another.
         """
         config = FrozenConfig.from_dict(record["model"])
-        members = []
+        members: list[Heads] = []
         for k in range(config.n_members):
-            heads, prefix = FrozenHeads(config), f"{k}."
-            heads.load_state_dict({key.removeprefix(prefix): value
-                                   for key, value in tensors.items() if key.startswith(prefix)})
-            heads.requires_grad_(False)
-            members.append(heads.eval())
+            prefix = f"{k}."
+            own = {key.removeprefix(prefix): value
+                   for key, value in tensors.items() if key.startswith(prefix)}
+            if config.head == "kernel":
+                members.append(KernelHeads(config, own).eval())
+                continue
+            heads = FrozenHeads(config)
+            heads.load_state_dict(own)
+            members.append(heads.requires_grad_(False).eval())
         return cls(name, record, members, find_features(config.features, folder), theory)
 
     def to(self, dtype: torch.dtype | None = None,

@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -31,7 +31,15 @@ from diffxas.prior import build_options, refuse_other_run
 from diffxas.training import Schedule, train
 from diffxas.weights import save_model
 from surrogates.datasets import SiteSpectra, joined
-from surrogates.frozen import FrozenConfig, FrozenHeads, FrozenSurrogate
+from surrogates.frozen import (
+    KERNEL_TENSORS,
+    FrozenConfig,
+    FrozenHeads,
+    FrozenSurrogate,
+    Heads,
+    KernelHeads,
+)
+from surrogates.kernel import kernel, principal
 from surrogates.left_out_members import Fold, errors_of_members
 from surrogates.matgl_features import SiteFeatures, load_features
 from surrogates.model import Readout, Theory
@@ -178,37 +186,50 @@ def configure_frozen(data: Sequence[SiteSpectra], model: dict[str, Any],
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """All structures of one theory.
+    """All structures of one theory, their sites one after the other.
 
     Attributes
     ----------
-    features, spectra : (n_sites, n_features) and (n_sites, n_grid) of each structure
+    features, spectra : (n_sites, n_features) and (n_sites, n_grid)
+    starts, counts : (n_structures,), first site of each structure, and how many
     draw : (n_structures,), probability of drawing each
-    variance : of the spectra, mean over energies
+    weights : (n_sites,), what the draws make of every site
+    variance : of the spectra about their mean, mean over energies
     """
 
-    features: list[Tensor]
-    spectra: list[Tensor]
+    features: Tensor
+    spectra: Tensor
+    starts: np.ndarray
+    counts: np.ndarray
     draw: np.ndarray
+    weights: np.ndarray
     variance: float
-    weights: np.ndarray = field(repr=False)
 
     @classmethod
     def of(cls, items: Sequence[SiteSpectra], table: FeatureTable, weigh: str) -> Group:
         """``weigh``: what weighs equally, ``networks``, ``structures`` or ``sites``."""
-        counts = np.array([len(item.sites) for item in items], dtype=float)
+        counts = np.array([len(item.sites) for item in items])
         if weigh == "networks":
             parents = [item.parent for item in items]
             draw = np.array([1 / parents.count(parent) for parent in parents])
         else:
-            draw = counts.copy() if weigh == "sites" else np.ones(len(items))
+            draw = counts.astype(float) if weigh == "sites" else np.ones(len(items))
         draw = draw / draw.sum()
-        weights = np.repeat(draw / counts, counts.astype(int))
+        weights = np.repeat(draw / counts, counts)
         every = np.concatenate([item.spectra for item in items]).astype(float)
-        mean = weights @ every
-        variance = float(weights @ np.square(every - mean).mean(1))
-        return cls([table.of(item) for item in items],
-                   [torch.as_tensor(item.spectra) for item in items], draw, variance, weights)
+        variance = float(weights @ np.square(every - weights @ every).mean(1))
+        return cls(torch.cat([table.of(item) for item in items]),
+                   torch.as_tensor(every, dtype=torch.float32), np.cumsum(counts) - counts, counts,
+                   draw, weights, variance)
+
+    def rows(self, chosen: np.ndarray, largest: int, rng: np.random.Generator) -> list[np.ndarray]:
+        """At most so many sites, drawn anew, of each of some structures."""
+        found = []
+        for index in chosen:
+            n, start = int(self.counts[index]), int(self.starts[index])
+            found.append(start + (np.arange(n) if n <= largest
+                                  else rng.choice(n, largest, replace=False)))
+        return found
 
 
 class HeadLoss:
@@ -235,14 +256,10 @@ class HeadLoss:
     def of(self, model: torch.nn.Module, group: Group, theory: int, chosen: np.ndarray,
            rng: np.random.Generator) -> Tensor:
         """Mean over some structures, which weigh equally."""
-        parts = []
-        for index in chosen:
-            rows = np.arange(len(group.features[index]))
-            if len(rows) > self.options.max_sites:
-                rows = np.sort(rng.choice(rows, self.options.max_sites, replace=False))
-            parts.append((group.features[index][rows], group.spectra[index][rows]))
-        error = model(torch.cat([x for x, _ in parts]), theory) - torch.cat([y for _, y in parts])
-        counts = torch.tensor([len(x) for x, _ in parts])
+        parts = group.rows(chosen, self.options.max_sites, rng)
+        rows = torch.as_tensor(np.concatenate(parts))
+        error = model(group.features[rows], theory) - group.spectra[rows]
+        counts = torch.tensor([len(part) for part in parts])
         owner = torch.repeat_interleave(torch.arange(len(parts)), counts)
         o = self.options
         squared = (error.square().mean(1)
@@ -267,9 +284,8 @@ def new_heads(data: Sequence[SiteSpectra], config: FrozenConfig, table: FeatureT
         items = [d for d in data if d.theory == theory.name]
         group = Group.of(items, table, weigh)
         assert isinstance(readout, Readout)
-        readout.set_basis(np.concatenate([item.spectra for item in items]).astype(float),
-                          group.weights)
-        inputs.append((torch.cat(group.features).double(), torch.as_tensor(group.weights)))
+        readout.set_basis(group.spectra.double().numpy(), group.weights)
+        inputs.append((group.features.double(), torch.as_tensor(group.weights)))
     weights = torch.cat([w for _, w in inputs])[:, None] / len(inputs)
     features = torch.cat([x for x, _ in inputs])
     centre = (weights * features).sum(0)
@@ -297,7 +313,7 @@ def _identity(theory: Theory) -> tuple[Any, ...]:
             tuple(round(e, 4) for e in theory.energy))
 
 
-def load_start(name: str, config: FrozenConfig) -> Sequence[FrozenHeads]:
+def load_start(name: str, config: FrozenConfig) -> Sequence[Heads]:
     """The members to go on from.
 
     Raises
@@ -309,21 +325,64 @@ def load_start(name: str, config: FrozenConfig) -> Sequence[FrozenHeads]:
 
     given = load_surrogate(name)
     keys = ("sha256", "layers")
-    if not isinstance(given, FrozenSurrogate) or (
+    if not isinstance(given, FrozenSurrogate) or "kernel" in (given.config.head, config.head) or (
             [given.config.features[k] for k in keys], given.config.hidden,
             given.config.n_latent) != (
             [config.features[k] for k in keys], config.hidden, config.n_latent):
-        raise InputError(f"start must be a frozen surrogate of the same features, hidden and "
-                         f"n_latent as the config, received {name}: train one by the same "
+        raise InputError(f"start must be a frozen surrogate of dense heads, and of the config's "
+                         f"features, hidden and n_latent, received {name}: train one by the same "
                          f"[features] and [model], or leave start out")
     return given.members
+
+
+def fit_heads(data: Sequence[SiteSpectra], config: FrozenConfig, table: FeatureTable,
+              seed: int) -> KernelHeads:
+    """A member of kernel heads; low fidelities first, since the first theory's inputs need them.
+
+    Training sites are stored in half precision and fitted as stored.
+    """
+    from scipy.linalg import solve
+
+    rng = np.random.default_rng(seed)
+    heads = KernelHeads(config, {f"{k}_{key}": torch.zeros(0) for key in KERNEL_TENSORS
+                                 for k in range(len(config.theories))}).double()
+    for k in [*range(1, len(config.theories)), 0]:
+        theory = config.theories[k]
+        features, spectra = drawn([d for d in data if d.theory == theory.name], table,
+                                  config.sites_per_network, rng)
+        centre, spread = features.mean(0), features.std(0, correction=0)
+        mean, components, scores = principal(spectra, theory.n_components)
+        for key, value in (("centre", centre), ("scale", spread + 1e-3 * centre.abs() + 1e-9),
+                           ("mean", mean), ("components", components)):
+            heads.register_buffer(f"{k}_{key}", torch.as_tensor(value, dtype=torch.float64))
+        sites = heads.inputs(features, k).half().double()
+        gram = kernel(sites, sites, sites.new_tensor(config.length)).numpy()
+        alpha = solve(gram + config.ridge * np.eye(len(gram)), scores, assume_a="pos")
+        heads.register_buffer(f"{k}_sites", sites)
+        heads.register_buffer(f"{k}_alpha", torch.as_tensor(alpha))
+    return heads.float().eval()
+
+
+def drawn(items: Sequence[SiteSpectra], table: FeatureTable, largest: int,
+          rng: np.random.Generator) -> tuple[Tensor, np.ndarray]:
+    """At most so many sites of every network: features and spectra, float64."""
+    features, spectra = [], []
+    for parent in dict.fromkeys(item.parent for item in items):
+        group = [item for item in items if item.parent == parent]
+        x = torch.cat([table.of(item) for item in group]).double()
+        y = np.concatenate([item.spectra for item in group]).astype(float)
+        rows = np.arange(len(y)) if len(y) <= largest else np.sort(
+            rng.choice(len(y), largest, replace=False))
+        features.append(x[torch.as_tensor(rows)])
+        spectra.append(y[rows])
+    return torch.cat(features), np.concatenate(spectra)
 
 
 def train_heads(data: Sequence[SiteSpectra], config: FrozenConfig, options: Any,
                 schedule: Schedule, table: FeatureTable, folder: Path,
                 folds: Sequence[Sequence[SiteSpectra]] | None = None,
-                first: Sequence[FrozenHeads] = ()) -> list[FrozenHeads]:
-    """Train the members one after the other; resumable.
+                first: Sequence[Heads] = ()) -> list[Heads]:
+    """Train the members one after the other; dense ones resume, kernel ones take seconds.
 
     Parameters
     ----------
@@ -332,12 +391,17 @@ def train_heads(data: Sequence[SiteSpectra], config: FrozenConfig, options: Any,
     """
     table.fill(data)
     weigh = "networks" if options.loss == "squared" else options.weigh
-    members = []
+    members: list[Heads] = []
     for member in range(config.n_members):
         seen = data if folds is None else folds[member]
+        if config.head == "kernel":
+            members.append(fit_heads(seen, config, table, options.seed * 1000 + member))
+            continue
         heads = new_heads(seen, config, table, weigh, options.seed * 1000 + member)
         if first:
-            take_over(heads, first[member % len(first)])
+            given = first[member % len(first)]
+            assert isinstance(given, FrozenHeads)
+            take_over(heads, given)
         average = train(heads, HeadLoss(seen, config, options, table, member), schedule,
                         folder / f"member_{member}",
                         title=f"heads, member {member + 1} of {config.n_members}")
@@ -347,7 +411,7 @@ def train_heads(data: Sequence[SiteSpectra], config: FrozenConfig, options: Any,
 
 
 @torch.no_grad()
-def head_spectra(members: Sequence[FrozenHeads], items: Sequence[SiteSpectra],
+def head_spectra(members: Sequence[Heads], items: Sequence[SiteSpectra],
                  table: FeatureTable, theory: int = 0) -> list[np.ndarray]:
     """Spectra of labelled sites, (n_members, n_sites, n_grid) for each item."""
     table.fill(items)
@@ -376,12 +440,13 @@ def train_frozen(data: Sequence[SiteSpectra], options: Any, schedule: Schedule,
                           [fold.seen for fold in folds], first)
     if options.left_out_share:
         record["left_out"] = left_out_errors(members, folds, config, table)
-    save_model(folder, record, {f"{k}.{name}": tensor for k, member in enumerate(members)
-                                for name, tensor in member.state_dict().items()})
+    save_model(folder, record, {
+        f"{k}.{name}": tensor.half() if name.endswith("_sites") else tensor
+        for k, member in enumerate(members) for name, tensor in member.state_dict().items()})
     return folder
 
 
-def left_out_errors(members: Sequence[FrozenHeads], folds: Sequence[Fold], config: FrozenConfig,
+def left_out_errors(members: Sequence[Heads], folds: Sequence[Fold], config: FrozenConfig,
                     table: FeatureTable) -> dict[str, Any]:
     """As :func:`surrogates.left_out_members.errors_of_members`, from features."""
     return errors_of_members(

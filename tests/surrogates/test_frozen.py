@@ -175,6 +175,39 @@ def test_a_stopped_run_goes_on_to_the_same_heads(trained, matgl_folder, tmp_path
         torch.testing.assert_close(read_tensors(out)[key], tensor)
 
 
+def test_kernel_heads_follow_their_data_and_take_a_low_fidelity(matgl_folder, tmp_path):
+    structures, dft, feff = (lambda p: (p[:2], p[2], p[3]))(write_files(tmp_path))
+
+    def kernel(name: str, *data: Path) -> Path:
+        toml = config(tmp_path / f"{name}.toml", matgl_folder)
+        toml.write_text(toml.read_text().replace(
+            "[model]", '[model]\nhead = "kernel"\nridge = 1e-4\nsites_per_network = 20'))
+        return train([*structures, *data], tmp_path / name, toml)
+
+    plain, both = kernel("plain", dft), kernel("both", dft, feff)
+    (item, *_) = load_site_spectra([*structures, dft])
+    spread = np.square(item.spectra - item.spectra.mean(0)).mean()
+    for folder in (plain, both):
+        surrogate = load_surrogate(folder)
+        predicted = surrogate.predict_sites(item.structure)
+        assert np.square(predicted - item.spectra).mean() < 0.2 * spread
+        assert not np.allclose(*surrogate.spectra(
+            torch.tensor(item.structure.positions), item.structure).numpy())  # members differ
+    inputs = {folder: read_tensors(folder)["0.0_sites"] for folder in (plain, both)}
+    assert inputs[both].shape[1] == inputs[plain].shape[1] + 6  # six components of FEFF
+    assert inputs[both].dtype == torch.float16 and len(inputs[both]) == 40
+    assert np.isfinite(load_surrogate(both).energy).all()
+    x = torch.tensor(item.structure.positions, requires_grad=True)
+    exact = load_surrogate(both).to(torch.float64)
+    weight = torch.tensor(np.random.default_rng(0).standard_normal(len(exact.energy)))
+    (gradient,) = torch.autograd.grad(exact.mean_spectrum(x, item.structure) @ weight, x)
+    step, h = torch.tensor(np.random.default_rng(1).standard_normal(x.shape)), 1e-5
+    start = x.detach()
+    numeric = (exact.mean_spectrum(start + h * step, item.structure)
+               - exact.mean_spectrum(start - h * step, item.structure)) @ weight / (2 * h)
+    assert float((gradient * step).sum()) == pytest.approx(float(numeric), rel=1e-3)
+
+
 def test_features_are_computed_once(matgl_folder, tmp_path, monkeypatch):
     items = load_site_spectra([materials(tmp_path)])
     features, _ = read_features({"path": str(matgl_folder)})
