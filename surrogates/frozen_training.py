@@ -43,7 +43,7 @@ from surrogates.kernel import kernel, principal
 from surrogates.left_out_members import Fold, errors_of_members
 from surrogates.matgl_features import SiteFeatures, load_features
 from surrogates.model import Readout, Theory
-from surrogates.site_loss import FLOOR, SMOOTHNESS, LossOptions
+from surrogates.site_loss import SMOOTHNESS, LossOptions
 
 CACHE = "features.safetensors"
 SAVE_EVERY = 120.0
@@ -266,7 +266,7 @@ class HeadLoss:
                    + o.derivative * SMOOTHNESS * error.diff(dim=1).square().mean(1))
         squared = squared / group.variance
         if o.loss == "log":
-            squared = (squared + FLOOR).log()
+            squared = (squared + o.floor).log()
         sites = torch.zeros(len(parts)).index_add(0, owner, squared) / counts
         if o.loss == "log" or not o.cell_mean:
             return sites.mean()
