@@ -28,6 +28,7 @@ class Surrogate(ABC):
     name : shipped name or folder
     record : the whole ``config.json`` (training structures, left-out errors, licence, axis note)
     theory : which of the model's theories is predicted; its first by default
+    domain : tensors of :func:`surrogates.domain.fit_domain`; empty if the weights hold none
     """
 
     def __init__(self, name: str, record: Mapping[str, Any], theory: int = 0) -> None:
@@ -37,6 +38,7 @@ class Surrogate(ABC):
         self._label: Mapping[str, Any] = record["model"]["theories"][theory]
         self._energy = np.array(self._label["energy"], dtype=np.float64)
         self._energy.setflags(write=False)
+        self.domain: Mapping[str, Tensor] = {}
 
     @property
     def energy(self) -> np.ndarray:
@@ -87,6 +89,18 @@ class Surrogate(ABC):
             raise InputError(f"a structure must hold {self.element}, the absorber of {self.name}, "
                              f"received {structure.formula}: choose another structure or --edge")
         return sites
+
+    def domain_score(self, structure: Structure) -> np.ndarray | None:
+        """How far each absorber is from the training sites, (n_absorbers,); above 1 is outside.
+
+        None if the weights hold no domain. See :mod:`surrogates.domain`.
+        """
+        from surrogates.domain import domain_features, domain_score
+
+        if not self.domain:
+            return None
+        sites = self.absorbers(structure)
+        return domain_score(domain_features(structure, self.elements)[sites], self.domain).numpy()
 
     @abstractmethod
     def spectra(self, positions: Tensor, structure: Structure,

@@ -12,6 +12,7 @@ from diffxas.errors import InputError
 from diffxas.spectrum import parse_edge
 from diffxas.weights import WEIGHTS, find_model, read_config, read_tensors, shipped_names
 from surrogates.base import Surrogate
+from surrogates.domain import domain_of
 from surrogates.frozen import FrozenSurrogate
 from surrogates.kernel import KernelSurrogate
 from surrogates.model import EquivariantSurrogate
@@ -43,21 +44,24 @@ def load_surrogate(name: str | Path, device: str = "cpu", edge: str | None = Non
     family = record.get("family")
     try:
         if family == "kernel":
-            return KernelSurrogate(label, record, tensors, torch.float32, device)
-        if family == "frozen":
-            return FrozenSurrogate.from_tensors(label, record, tensors, folder,
-                                                theory).to(device=device)
-        if family == "equivariant":
-            surrogate = EquivariantSurrogate.from_tensors(label, record, tensors, theory)
-            for member in surrogate.members:
+            surrogate: Surrogate = KernelSurrogate(label, record, tensors, torch.float32, device)
+        elif family == "frozen":
+            surrogate = FrozenSurrogate.from_tensors(label, record, tensors, folder,
+                                                     theory).to(device=device)
+        elif family == "equivariant":
+            surrogate = equivariant = EquivariantSurrogate.from_tensors(label, record, tensors,
+                                                                        theory)
+            for member in equivariant.members:
                 member.to(device)
-            return surrogate
+        else:
+            raise InputError(f"the surrogate's family must be kernel, equivariant or frozen, "
+                             f"received {family!r} in {folder}: use the version that wrote it")
     except (KeyError, TypeError, RuntimeError) as error:
         raise InputError(f"{folder / WEIGHTS} must hold the tensors that config.json describes, "
                          f"received others ({' '.join(str(error).split())[:200]}): copy the "
                          f"model's folder again") from error
-    raise InputError(f"the surrogate's family must be kernel, equivariant or frozen, "
-                     f"received {family!r} in {folder}: use the version that wrote it")
+    surrogate.domain = domain_of(tensors)
+    return surrogate
 
 
 def model_edges(record: Mapping[str, Any]) -> list[str]:
