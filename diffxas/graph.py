@@ -21,6 +21,9 @@ from torch import Tensor
 
 from diffxas.structure import Structure
 
+MOST_BOXES = 2_000_000
+"""Of the neighbour search's grid, whose memory grows with them (100 MB here)."""
+
 
 @dataclass(frozen=True)
 class Graph:
@@ -89,9 +92,14 @@ def neighbors(
     # into the shifts, so that they refer to the positions as given.
     fractional = np.linalg.solve(cell.T, positions.T).T
     home = np.where(pbc, np.floor(fractional), 0.0)
-    i, j, shift = neighbour_list(
-        "ijS", positions=positions - home @ cell, cell=cell, pbc=pbc, cutoff=float(cutoff)
+    # A box of its grid is as long as the cutoff: few atoms in a huge cell need longer ones.
+    reach = max(float(cutoff), (abs(np.linalg.det(cell)) / MOST_BOXES) ** (1 / 3))
+    i, j, shift, r = neighbour_list(
+        "ijSd", positions=positions - home @ cell, cell=cell, pbc=pbc, cutoff=reach
     )
+    if reach > cutoff:
+        near = r < cutoff
+        i, j, shift = i[near], j[near], shift[near]
     shift = shift + home[i] - home[j]
     return i.astype(np.int64), j.astype(np.int64), shift
 

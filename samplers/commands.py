@@ -1,13 +1,13 @@
 """The command ``diffxas``: collects the sub-commands of the three packages.
 
-``generate`` and ``models`` are defined here, the others in :mod:`diffxas.commands` and
-:mod:`surrogates.commands`; ``train`` is one group with a sub-command of each.
+``generate`` is defined here, ``models`` in :mod:`samplers.models_command`, the others in
+:mod:`diffxas.commands` and :mod:`surrogates.commands`; ``train`` is one group with a sub-command
+of each.
 """
 
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,16 +24,15 @@ from diffxas.command_line import (
     potential_options,
     read_target,
     target_options,
-    text_table,
     window_option,
 )
 from diffxas.commands import analyse, inspect, quench, relax, train_prior
 from diffxas.composition import composition_elements
 from diffxas.errors import InputError
 from diffxas.spectrum import parse_edge
-from diffxas.weights import CONFIG, read_config, shipped_names
 from samplers.evaluate_command import evaluate
 from samplers.geometry import DENSEST, DENSEST_OF_ALL, LOOSEST
+from samplers.models_command import models
 from surrogates.commands import (
     collect,
     compare,
@@ -48,13 +47,6 @@ from surrogates.commands import (
 DEFAULT_PRIOR = "a-C"
 FORMATS = ("data", "vasp", "cif")
 MOST_ATOMS = 10_000_000
-MOST_LINES = 200
-"""Names of training structures that stand on lines of their own."""
-SHIPPED = {
-    "prior": Path(diffxas.__file__).parent / "weights_prior",
-    "surrogate": Path(__file__).parents[1] / "surrogates" / "weights",
-}
-"""Where the shipped models lie, without the imports that loading them needs."""
 
 
 @click.group(cls=DiffxasGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -144,10 +136,10 @@ def generate(ctx: click.Context, target: Path | None, out: Path, **options: Any)
     spectrum = None if target is None else read_target(target, columns, edge)
     check_device(options["device"])
     from samplers.generation import GenerateOptions, generate_to
-    from surrogates.loading import surrogate_name
+    from samplers.known_models import surrogate_of_target
 
     of_target = None if spectrum is None else edge_of(spectrum)
-    options["surrogate"] = options["surrogate"] or surrogate_name(edge or of_target)
+    options["surrogate"] = options["surrogate"] or surrogate_of_target(edge or of_target)
 
     run = GenerateOptions(**{**options, "formats": formats})
     ctx.exit(generate_to(spectrum, out, run, command=ctx.obj))
@@ -225,95 +217,6 @@ def check_device(device: str) -> None:
         if not torch.cuda.is_available():
             raise InputError(f"--device must be cpu on this machine, received {device} where torch "
                              f"{torch.__version__} finds no GPU: leave --device out")
-
-
-@click.command(short_help="List the shipped models.")
-@click.argument("name", required=False)
-def models(name: str | None) -> None:
-    """List the shipped models, or tell all about one, NAME or a folder of your own."""
-    if name is None:
-        folders = [folder / one for folder in SHIPPED.values() for one in shipped_names(folder)]
-        click.echo(text_table(*models_table(folders)) if folders else "no models are shipped here")
-        return
-    click.echo("\n\n".join(model_details(folder) for folder in find_models(name)))
-
-
-def find_models(name: str) -> list[Path]:
-    """Folders of the shipped models of that name, prior and surrogate, or the folder ``name``.
-
-    Raises
-    ------
-    InputError
-        If there is none.
-    """
-    known = {kind: shipped_names(folder) for kind, folder in SHIPPED.items()}
-    found = [SHIPPED[kind] / name for kind, names in known.items() if name in names]
-    if found or (Path(name) / CONFIG).is_file():
-        return found or [Path(name)]
-    listed = ", ".join(sorted({one for names in known.values() for one in names})) or "(none)"
-    raise InputError(f"a model must be a folder with {CONFIG} or one of {listed}, received "
-                     f"{name!r}: `diffxas models` lists them")
-
-
-def models_table(folders: list[Path]) -> tuple[list[str], list[list[str]]]:
-    """Header and a row a model."""
-    header = ["name", "kind", "elements", "edge", "window eV", "g/cm3", "networks",
-              "left-out error", "licence", "format"]
-    rows = []
-    for folder in folders:
-        config = read_config(folder)
-        rows.append([
-            folder.name, str(config["kind"]), " ".join(config["elements"]),
-            str(config.get("edge", "-")), _range(config.get("energy_range")),
-            _range(config.get("density_range")), str(len(config["training"]["parents"])),
-            _left_out(config), str(config.get("licence") or "-"), str(config["format"])])
-    return header, rows
-
-
-def model_details(folder: Path) -> str:
-    """Everything that a model's config says of it, but arrays."""
-    config = read_config(folder)
-    training = config["training"]
-    lines = [f"{folder.name}, a {config['kind']} ({folder})"]
-    facts = {
-        "elements": " ".join(config["elements"]), "edge": config.get("edge"),
-        "energy window": _range(config.get("energy_range"), " eV"),
-        "energy axis": config.get("axis_note"),
-        "density range": _range(config.get("density_range"), " g/cm3"),
-        "kinds": ", ".join(config["model"].get("kinds", [])),
-        "longest bonds": ", ".join(f"{pair} {length:g} A"
-                                   for pair, length in config.get("cutoffs", {}).items()),
-        "left-out error": _left_out(config), "licence": config.get("licence"),
-        "written by": f"diffxas {config.get('version')}, format {config['format']}",
-        "training data": training["data_hash"],
-    }
-    lines += [f"{key}: {value}" for key, value in facts.items() if value not in (None, "", "-")]
-    for network, errors in config.get("left_out", {}).get("networks", {}).items():
-        numbers = ", ".join(f"{key} {value:.4g}" for key, value in errors.items())
-        lines.append(f"  without {network}: {numbers}")
-    for number, errors in enumerate(config.get("left_out", {}).get("members", []), 1):
-        numbers = ", ".join(f"{key} {value:.4g}" for key, value in errors.items())
-        lines.append(f"  member {number} on what it left out: {numbers}")
-    names = training["structures"]
-    lines.append(f"trained on {len(names)} structures of {len(training['parents'])} networks:")
-    if len(names) > MOST_LINES:
-        names = textwrap.wrap(" ".join(names), 98, break_long_words=False, break_on_hyphens=False)
-    return "\n".join([*lines, *(f"  {one}" for one in names)])
-
-
-def _range(pair: list[float] | None, unit: str = "") -> str:
-    return "-" if pair is None else f"{pair[0]:g} to {pair[1]:g}{unit}"
-
-
-def _left_out(config: Mapping[str, Any]) -> str:
-    """Mean over left-out networks, or members, of the errors of sites and of cell means."""
-    found = config.get("left_out", {})
-    networks = [*found.get("networks", {}).values(), *found.get("members", [])]
-    if not networks:
-        return "-"
-    site, cell = (sum(one[key] for one in networks) / len(networks)
-                  for key in ("site_mse", "cell_mean_mae"))
-    return f"site MSE {site:.4f}, cell MAE {cell:.4f}"
 
 
 train.add_command(train_prior)

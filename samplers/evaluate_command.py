@@ -8,11 +8,12 @@ from typing import Any
 import click
 
 from diffxas.command_line import PATH, existing, out_option
+from diffxas.spectrum import parse_edge
 
 
-@click.group(no_args_is_help=False, short_help="Judge a prior against networks.")
+@click.group(no_args_is_help=False, short_help="Judge a prior or a surrogate.")
 def evaluate() -> None:
-    """Judge a trained model against data; the same command resumes."""
+    """Judge a trained model against data; of a prior, the same command resumes."""
 
 
 @evaluate.command("prior", short_help="Is a prior usable, short of networks, or a memory?")
@@ -61,3 +62,36 @@ def evaluate_prior(command: str, prior: str, data: tuple[Path, ...], out: Path,
 
     chosen = EvaluationOptions(prior=prior, cutoffs=parse_cutoffs(cutoffs), **options)
     run(paths, out, chosen, command=command)
+
+
+@evaluate.command("surrogate", short_help="How far are predicted spectra from computed ones?")
+@click.argument("surrogate", metavar="SURROGATE")
+@click.argument("data", metavar="DATA...", type=PATH, nargs=-1, required=True)
+@out_option("Folder for evaluation.csv, evaluation.json, sites.csv, report.html and figures; an "
+            "earlier evaluation there is replaced.")
+@click.option("--theory", "theories", multiple=True, metavar="NAME",
+              help="Which of the surrogate's theories, such as FEFF; may be repeated.  [default: "
+                   "the first of each edge]")
+@click.option("--edge", metavar="ELEMENT:EDGE",
+              help="Absorber and edge.  [default: all that SURROGATE and DATA share]")
+@click.pass_obj
+def evaluate_surrogate(command: str, surrogate: str, data: tuple[Path, ...], out: Path,
+                       theories: tuple[str, ...], edge: str | None) -> None:
+    """Predict every labelled site of DATA and say how far SURROGATE is off.
+
+    DATA are as for `diffxas train surrogate`: structure files with .npz files of their site
+    spectra, folders, sets of `diffxas collect`. Structures that SURROGATE was trained on (by name,
+    its config lists them) stand in rows apart from unseen ones. Beside them: the mean predictor,
+    how often the truth lies in the stated 90 % intervals, and the share of sites flagged as out of
+    domain.
+    """
+    paths = existing(data)
+    if edge is not None:
+        parse_edge(edge)
+    from surrogates.evaluation import EvaluationOptions
+    from surrogates.evaluation import evaluate_surrogate as run
+    from surrogates.evaluation_report import text_of
+
+    content = run(paths, out, EvaluationOptions(surrogate, theories, edge), command, progress=True)
+    click.echo(text_of(content))
+    click.echo(f"report: {out / 'report.html'}")

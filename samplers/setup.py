@@ -207,8 +207,8 @@ def _system(box: Box) -> Structure:
 
 def _check_absorber(options: GenerateOptions, known: Sequence[str]) -> None:
     """Refuse a target whose absorber the surrogate knows and the prior does not."""
-    from diffxas.prior import SHIPPED as PRIORS
-    from diffxas.weights import find_model, read_config, shipped_names
+    from diffxas.weights import find_model, read_config
+    from samplers.known_models import priors_of
     from surrogates.loading import SHIPPED, model_edges
     from surrogates.properties import refuse_property
 
@@ -221,8 +221,7 @@ def _check_absorber(options: GenerateOptions, known: Sequence[str]) -> None:
     if wanted not in edges or absorber in known or (
             asked is not None and absorber not in composition_elements(asked)):
         return
-    priors = {name: read_config(PRIORS / name)["elements"] for name in shipped_names(PRIORS)}
-    fitting = [name for name, elements in priors.items() if absorber in elements]
+    fitting = priors_of(absorber)
     remedy = (f"choose --prior {' or '.join(fitting)}" if fitting else
               f"no shipped prior knows {absorber}; train one on structures of your material, "
               f"`diffxas train prior STRUCTURES --out DIR`, and give --prior DIR (spectra of given "
@@ -236,6 +235,7 @@ def _surrogate(options: GenerateOptions, elements: Sequence[str],
                needed: bool) -> tuple[Surrogate | None, str]:
     """The surrogate, or None and why there are no spectra; refused if a target needs it."""
     from diffxas.weights import find_model, read_config
+    from samplers.known_models import elements_text
     from surrogates.loading import SHIPPED, load_surrogate, model_edges
     from surrogates.properties import refuse_property
 
@@ -250,7 +250,7 @@ def _surrogate(options: GenerateOptions, elements: Sequence[str],
         surrogate = load_surrogate(options.surrogate, options.device, chosen)
         _check_edge(options, surrogate)
         return surrogate, ""
-    knows = f"{options.surrogate} knows {absorber} in structures of {', '.join(known)}"
+    knows = f"{options.surrogate} knows {absorber} in structures of {elements_text(known)}"
     if needed:
         raise InputError(f"a target must go with a composition that the surrogate knows, received "
                          f"{', '.join(elements)} where {knows}: choose another --surrogate or "

@@ -8,7 +8,7 @@ buy its residual with unlikely nuisances; ``delta_log_posterior`` counts that ag
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,8 @@ from surrogates.targets import observation_for
 
 if TYPE_CHECKING:
     from diffxas.normalise import Normalisation
+
+ISOLATED = "holds an absorber without a neighbour, not to be trusted"
 
 OUTPUTS = ("compare.json", "compare.csv", "spectra.csv", "report.html",
            "figures/spectra.png", "figures/residuals.png")
@@ -123,8 +125,10 @@ def compare(target: Spectrum, labelled: Sequence[tuple[str, Structure]], model: 
     observation, reason = observation_for(
         target, model.energy, target_kind=target_kind, window=window,
         normalisation=normalisation, options=options, exclude=exclude)
-    spectra = predict_table(labelled, model, progress=progress).columns
-    rows, fits = rank_structures(observation, labelled, spectra)
+    predicted = predict_table(labelled, model, progress=progress)
+    rows, fits = rank_structures(observation, labelled, predicted.columns)
+    rows = [replace(row, notes=(*row.notes, ISOLATED)) if row.label in predicted.lone else row
+            for row in rows]
     estimate = None
     if isinstance(observation, MeasuredObservation) and (model.element, model.edge) == ("C", "K"):
         estimate = pi_star_if_covered(observation, fits[rows[0].label])

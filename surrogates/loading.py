@@ -22,24 +22,26 @@ SHIPPED = Path(__file__).parent / "weights"
 DEFAULT = "a-C"
 
 
-def load_surrogate(name: str | Path, device: str = "cpu", edge: str | None = None) -> Surrogate:
+def load_surrogate(name: str | Path, device: str = "cpu", edge: str | None = None,
+                   theory: str | None = None) -> Surrogate:
     """A surrogate from a shipped name or a folder.
 
     Parameters
     ----------
     edge : absorber and edge, such as ``Cu:K``, of a model of several; its first by default
+    theory : name of one of the model's theories, such as ``FEFF``, for families that predict each
 
     Raises
     ------
     InputError
         If there is none, it is not a surrogate of spectra, its family is unknown, or it lacks the
-        edge.
+        edge or theory.
     """
     folder = find_model(str(name), SHIPPED)
     record = read_config(folder, "surrogate")
     label = folder.name if folder.parent == SHIPPED else str(folder)
     refuse_property(record, label)
-    theory = _theory(label, record, edge)
+    index = _theory(label, record, edge) if theory is None else named_theory(label, record, theory)
     tensors = read_tensors(folder)
     family = record.get("family")
     try:
@@ -47,10 +49,10 @@ def load_surrogate(name: str | Path, device: str = "cpu", edge: str | None = Non
             surrogate: Surrogate = KernelSurrogate(label, record, tensors, torch.float32, device)
         elif family == "frozen":
             surrogate = FrozenSurrogate.from_tensors(label, record, tensors, folder,
-                                                     theory).to(device=device)
+                                                     index).to(device=device)
         elif family == "equivariant":
             surrogate = equivariant = EquivariantSurrogate.from_tensors(label, record, tensors,
-                                                                        theory)
+                                                                        index)
             for member in equivariant.members:
                 member.to(device)
         else:
@@ -62,6 +64,29 @@ def load_surrogate(name: str | Path, device: str = "cpu", edge: str | None = Non
                          f"model's folder again") from error
     surrogate.domain = domain_of(tensors)
     return surrogate
+
+
+def predictable(record: Mapping[str, Any]) -> list[str]:
+    """Names of the theories whose spectra a model predicts; the kernel family only its first."""
+    names = [str(t["name"]) for t in record.get("model", {}).get("theories", [])]
+    return names[:1] if record.get("family") == "kernel" else names
+
+
+def named_theory(label: str, record: Mapping[str, Any], theory: str) -> int:
+    """Which theory of the model has that name.
+
+    Raises
+    ------
+    InputError
+        If none has, or the family does not predict it.
+    """
+    names = predictable(record)
+    if theory not in names:
+        alone = (", whose kernel family predicts its first theory alone"
+                 if record.get("family") == "kernel" else "")
+        raise InputError(f"--theory must be {' or '.join(names)} for the surrogate {label}{alone}, "
+                         f"received {theory}: choose another --theory or another surrogate")
+    return names.index(theory)
 
 
 def model_edges(record: Mapping[str, Any]) -> list[str]:

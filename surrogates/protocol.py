@@ -66,6 +66,9 @@ class UncertainSurrogate(SurrogateModel, Protocol):
 NEAREST = 0.5
 """angstrom; no two nuclei of a solid are nearer (H2 has 0.74)."""
 
+MOST_NAMED = 10
+"""Elements that a message names; more are counted."""
+
 ALONE = 3.5
 """angstrom; an absorber without a neighbour within it has no bond, and no near-edge structure."""
 
@@ -96,13 +99,25 @@ def check_atoms(label: str, structure: Structure, elements: Sequence[str], name:
     InputError
         Naming them.
     """
-    from diffxas.graph import neighbors
-
     unknown = sorted(set(structure.symbols) - set(elements))
     if unknown:
-        raise InputError(f"elements must be among {'/'.join(elements)} for the surrogate "
-                         f"{name}, received {'/'.join(unknown)} in {label}: "
-                         f"choose another --surrogate")
+        known = ("/".join(elements) if len(elements) <= MOST_NAMED else
+                 f"the {len(elements)} that `diffxas models {name}` lists")
+        raise InputError(f"elements must be among {known} for the surrogate {name}, "
+                         f"received {'/'.join(unknown)} in {label}: choose another --surrogate")
+    check_apart(label, structure)
+
+
+def check_apart(label: str, structure: Structure) -> None:
+    """Refuse atoms nearer than :data:`NEAREST`, images included.
+
+    Raises
+    ------
+    InputError
+        Naming the first two.
+    """
+    from diffxas.graph import neighbors
+
     first, second, _ = neighbors(structure.positions, structure.cell, structure.pbc, NEAREST)
     if len(first):
         raise InputError(f"atoms must be {NEAREST:g} angstrom apart or more, received atoms "

@@ -13,6 +13,7 @@ from surrogates.collection import RECORD, SPECTRA, Collection, collect
 from surrogates.datasets import SiteSpectra, load_site_spectra
 from surrogates.decks import MANIFEST, STRUCTURES
 from surrogates.feff import INPUT
+from surrogates.protocol import ALONE, check_apart, lone_absorbers
 
 
 def load_training_data(paths: Sequence[Path]) -> list[SiteSpectra]:
@@ -24,8 +25,8 @@ def load_training_data(paths: Sequence[Path]) -> list[SiteSpectra]:
     Raises
     ------
     InputError
-        If a folder holds none of these, or as :func:`load_site_spectra` and
-        :func:`surrogates.collection.collect`.
+        If a folder holds none of these, or as :func:`load_site_spectra`,
+        :func:`surrogates.collection.collect` and :func:`check_items`.
     """
     files: list[Path] = []
     items: list[SiteSpectra] = []
@@ -43,7 +44,35 @@ def load_training_data(paths: Sequence[Path]) -> list[SiteSpectra]:
                                  f"(.extxyz) with their spectra (.npz), received {path} without: "
                                  f"check the path")
             items += load_site_spectra(inside)
-    return items + load_site_spectra(files) if files or not items else items
+    items += load_site_spectra(files) if files or not items else []
+    check_items(items)
+    return items
+
+
+def check_items(items: Sequence[SiteSpectra]) -> None:
+    """Refuse labels that belong to no absorber, and structures that no model could learn from.
+
+    Raises
+    ------
+    InputError
+        If a site is of another element than the edge's, or two atoms share a place.
+    """
+    lone, checked = 0, set()
+    for item in items:
+        symbols = np.array(item.structure.symbols)[item.sites]
+        if (symbols != item.element).any():
+            k = int(np.flatnonzero(symbols != item.element)[0])
+            raise InputError(f"sites must be {item.element} atoms for spectra of {item.element}:"
+                             f"{item.edge}, received {symbols[k]} (atom {item.sites[k]} of "
+                             f"{item.name}): count atoms from 0, in the order of the structure "
+                             f"file")
+        if id(item.structure) not in checked:
+            checked.add(id(item.structure))
+            check_apart(item.name, item.structure)
+        lone += int(lone_absorbers(item.structure, item.sites).sum())
+    if lone:
+        warnings.warn(f"{lone} of {sum(len(item.sites) for item in items)} labelled sites have no "
+                      f"neighbour within {ALONE:g} angstrom", stacklevel=3)
 
 
 def site_spectra(found: Collection) -> list[SiteSpectra]:

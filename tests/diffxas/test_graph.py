@@ -129,6 +129,18 @@ def test_subset_keeps_the_edges_asked_for():
     assert torch.equal(graph.subset(edges).vectors(x), graph.vectors(x)[edges])
 
 
+def test_few_atoms_in_a_huge_cell_take_little_memory():
+    positions = np.array([[1.0, 1, 1], [2.2, 1, 1], [3.5, 1, 1], [499.5, 1, 1]])
+    tracemalloc.start()
+    first, second, shift = neighbors(positions, 500 * np.eye(3), np.ones(3, bool), 1.25)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert sorted(zip(first.tolist(), second.tolist(), strict=True)) == [(0, 1), (1, 0)]
+    assert peak < 50e6 and not shift.any()
+    first, _, shift = neighbors(positions, 500 * np.eye(3), np.ones(3, bool), 1.55)
+    assert len(first) == 6 and np.abs(shift).sum() == 2  # through the face, and the pair 1.3 apart
+
+
 def test_edges_and_memory_grow_with_the_number_of_atoms():
     """13,824 atoms: a matrix of distances would take 1.5 GB; an edge takes some hundred bytes."""
     unit = Structure.from_atoms(bulk("C", "diamond", a=3.567, cubic=True))

@@ -1,4 +1,4 @@
-"""``diffxas generate`` and ``diffxas models``: what they refuse, pass on and list."""
+"""``diffxas generate``: what it refuses and passes on."""
 
 import shlex
 from pathlib import Path
@@ -9,11 +9,6 @@ import numpy as np
 import pytest
 import torch
 from command_runner import refused, run
-
-import diffxas.prior
-import surrogates.loading
-from diffxas.weights import CONFIG, save_model
-from samplers import commands
 
 
 @pytest.fixture
@@ -130,65 +125,3 @@ def test_out_of_reach_is_exit_code_3(received: SimpleNamespace, tmp_path: Path,
 def test_no_target_is_passed_on_as_none(received: SimpleNamespace, tmp_path: Path) -> None:
     result = run("generate", "--no-guidance", "--density", 2, "--out", tmp_path / "out")
     assert result.exit_code == 0 and received.target is None
-
-
-def test_shipped_models_are_looked_for_where_they_are_loaded_from() -> None:
-    assert commands.SHIPPED == {"prior": diffxas.prior.SHIPPED,
-                                "surrogate": surrogates.loading.SHIPPED}
-
-
-CONFIGS: dict[str, dict[str, Any]] = {
-    "prior": {
-        "kind": "prior", "version": "0.1.0", "licence": "MIT", "elements": ["C"],
-        "density_range": [1.2, 3.6], "cutoffs": {"Si-O": 2.2}, "model": {"kinds": ["any", "DFT"]},
-        "training": {"data_hash": "abc", "structures": ["one", "two"], "parents": ["one"]}},
-    "surrogate": {
-        "kind": "surrogate", "version": "0.1.0", "licence": "CC0", "elements": ["C", "H"],
-        "edge": "C:K", "energy_range": [274.4, 314.0], "axis_note": "a convention",
-        "density_range": [1.5, 3.5], "model": {},
-        "left_out": {"networks": {"dft_2.0": {"site_mse": 0.004, "cell_mean_mae": 0.006},
-                                  "dft_3.0": {"site_mse": 0.006, "cell_mean_mae": 0.004}}},
-        "training": {"data_hash": "def", "structures": ["three"], "parents": ["x", "y", "z"]}},
-}
-
-
-@pytest.fixture
-def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A prior and a surrogate of one name."""
-    for kind, config in CONFIGS.items():
-        save_model(tmp_path / kind / "a-X", config, {"w": torch.zeros(1)})
-    monkeypatch.setattr(commands, "SHIPPED", {kind: tmp_path / kind for kind in CONFIGS})
-    return tmp_path
-
-
-def test_models_lists_what_is_shipped(shipped: Path) -> None:
-    lines = run("models").stdout.splitlines()
-    assert len(lines) == 3
-    header, prior, surrogate = lines
-    assert prior.split()[:4] == ["a-X", "prior", "C", "-"]
-    for column, value in {"edge": "C:K", "window eV": "274.4 to 314", "g/cm3": "1.5 to 3.5",
-                          "networks": "3", "licence": "CC0", "format": "1",
-                          "left-out error": "site MSE 0.0050, cell MAE 0.0050"}.items():
-        assert surrogate[header.index(column):].startswith(value)
-
-
-def test_models_tells_all_about_one(shipped: Path, tmp_path: Path) -> None:
-    text = run("models", "a-X").stdout
-    assert "a-X, a prior" in text and "a-X, a surrogate" in text  # both have the name
-    assert "energy axis: a convention" in text and "kinds: any, DFT" in text
-    assert "longest bonds: Si-O 2.2 A" in text
-    assert "without dft_3.0: site_mse 0.006" in text
-    assert [line for line in text.splitlines() if line in ("  one", "  two", "  three")] == [
-        "  one", "  two", "  three"]
-    by_path = run("models", tmp_path / "prior" / "a-X").stdout
-    assert by_path.startswith("a-X, a prior") and "surrogate" not in by_path
-    assert "a-X" in refused("models", "nix")
-    (tmp_path / "prior" / "a-X" / CONFIG).write_text("{")
-    assert "JSON" in refused("models", "a-X")
-
-
-def test_without_shipped_models_the_list_says_so(tmp_path: Path,
-                                                 monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commands, "SHIPPED", {"prior": tmp_path / "none"})
-    result = run("models")
-    assert result.exit_code == 0 and "no models" in result.stdout
