@@ -33,6 +33,7 @@ from diffxas.denoiser import species_indices
 from diffxas.errors import InputError
 from diffxas.structure import Structure
 from diffxas.weights import WEIGHTS, find_model, read_config, read_tensors
+from surrogates.domain import PREFIX, domain_features, domain_score
 from surrogates.property_data import MEAN, SUM, Target
 
 SHIPPED = Path(__file__).parent / "weights"
@@ -70,6 +71,7 @@ class PropertySurrogate(ABC):
         self.target = Target(**record["target"])
         self.offset = torch.stack([tensors[f"{k}.offset"] for k in range(n_members)]).double()
         self.scale = torch.stack([tensors[f"{k}.scale"] for k in range(n_members)]).double()
+        self.domain = {key: value for key, value in tensors.items() if key.startswith(PREFIX)}
 
     @property
     def key(self) -> str:
@@ -133,6 +135,17 @@ class PropertySurrogate(ABC):
         if self.target.per == SUM:
             error *= len(structure)
         return Estimate(values.mean(0), np.sqrt(values.var(0) + error**2))
+
+    def domain_score(self, structure: Structure) -> np.ndarray | None:
+        """How far each atom is from those of the training, (n_atoms,); above 1 is outside.
+
+        None if the model has no domain (:mod:`surrogates.domain`).
+        """
+        if not self.domain:
+            return None
+        features = domain_features(structure, self.elements)
+        score: np.ndarray = domain_score(features, self.domain).numpy()
+        return score
 
 
 def load_property(name: str | Path, device: str = "cpu") -> PropertySurrogate:

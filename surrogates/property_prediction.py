@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 UNCERTAIN = 2.0
 """A row is flagged when its deviation exceeds the left-out error by this factor."""
+OUTSIDE = 0.1
+"""A structure is flagged when more than this share of its atoms is outside the domain."""
 FLAG = "flag"
 
 
@@ -29,7 +31,7 @@ def property_table(labelled: Sequence[tuple[str, Structure]], model: PropertySur
 
     The uncertainty is one standard deviation, empty if nothing tells it. Flags: ``uncertain``
     (it exceeds twice the left-out error), ``isolated`` (an atom without a neighbour), ``outside``
-    (an atom unlike those of the training).
+    (an atom unlike those of the training, or more than a tenth of a structure's).
 
     Raises
     ------
@@ -74,6 +76,11 @@ def flags_of(structure: Structure, model: PropertySurrogate,
             found[k].append("uncertain")
     for k in np.flatnonzero(alone if per_atom else [alone.any()]):
         found[k].append("isolated")
+    score = model.domain_score(structure)
+    if score is not None:
+        strange = score > 1
+        for k in np.flatnonzero(strange if per_atom else [strange.mean() > OUTSIDE]):
+            found[k].append("outside")
     return found
 
 

@@ -23,6 +23,7 @@ from diffxas.errors import InputError
 from diffxas.prior import build_options, read_toml, refuse_other_run
 from diffxas.training import Schedule, train
 from diffxas.weights import save_model
+from surrogates.domain import domain_features, fit_domain
 from surrogates.left_out import left_out_share
 from surrogates.model import SurrogateConfig
 from surrogates.property_data import (
@@ -51,6 +52,8 @@ DEFAULTS: dict[str, Any] = {"left_out_share": 0.2, "jitter": 0.0, "n_members": 5
 OF_SPECTRA = ("theory_weights", "derivative", "cell_mean", "max_sites", "axis_note", "loss",
               "weigh", "rest", "left_out_networks", "start")
 """Options that mean nothing without an energy axis, absorbers or several theories."""
+DOMAIN_ATOMS = 6000
+"""Atoms that tell what is inside the domain."""
 FEWEST = 5
 """Networks; with fewer, none is left out, unless the config says so."""
 
@@ -129,6 +132,7 @@ def train_property(paths: Sequence[Path], folder: Path, key: str,
         tensors, apart = fit_networks(folds, model, options, schedule, folder)
     if any(fold.apart for fold in folds):
         record["left_out"] = left_out_errors(folds, apart, elements)
+    tensors |= fit_sites(items, elements, options.seed)
     for k, fold in enumerate(folds):
         tensors |= {f"{k}.offset": torch.tensor(fold.offset),
                     f"{k}.scale": torch.tensor(fold.scale, dtype=torch.float64)}
@@ -232,10 +236,7 @@ def fit_networks(folds: Sequence[PropertyFold], model: SurrogateConfig, options:
 
 @torch.no_grad()
 def center_errors(network: PropertyNetwork, fold: PropertyFold, model: SurrogateConfig) -> None:
-    """Shift the readout so that errors on what the member saw have mean zero.
-
-    The averages of weights and of the centre of z lag differently behind the training.
-    """
+    """Shift the readout so that errors on what the member saw have mean zero."""
     truth = np.concatenate(fold.standardised(fold.seen, model.elements))
     told = np.concatenate([standardised(network, item, model) for item in fold.seen])
     network.readout.bias.add_(float(row_weights(fold.seen) @ (truth - told)) / float(network.gain))
@@ -248,12 +249,12 @@ def predict_apart(network: nn.Module, fold: PropertyFold, model: SurrogateConfig
 
 
 def monitor(fold: PropertyFold, model: SurrogateConfig) -> Callable[[nn.Module], dict[str, float]]:
-    """Logs the rms error on what was left out over the spread of the labels."""
+    """Logs the standard deviation of the errors on what was left out, over that of the labels."""
     truth = np.concatenate(fold.standardised(fold.apart, model.elements))
 
     def measure(network: nn.Module) -> dict[str, float]:
         error = predict_apart(network, fold, model) - truth
-        return {"left-out error": float(np.sqrt(row_weights(fold.apart) @ error**2))}
+        return {"left-out error": spread_of(error, row_weights(fold.apart))}
 
     return measure
 
@@ -285,25 +286,50 @@ def fit_kernels(folds: Sequence[PropertyFold], model: PropertyKernelConfig,
     return tensors_of(members, chosen, scaling), [told[:, chosen] for told in apart]
 
 
+def fit_sites(items: Sequence[PropertyItem], elements: Sequence[str],
+              seed: int) -> dict[str, Tensor]:
+    """The domain of atoms drawn from the training structures, as many of every network."""
+    from tqdm import tqdm
+
+    rng = np.random.default_rng([seed, len(items)])
+    networks: dict[str, list[PropertyItem]] = {}
+    for item in items:
+        networks.setdefault(item.parent, []).append(item)
+    each = max(1, DOMAIN_ATOMS // len(networks))
+    features, groups = [], []
+    for parent, mine in tqdm(networks.items(), desc="domain", unit="network", mininterval=2.0):
+        owner = np.concatenate([np.full(len(item.structure), k) for k, item in enumerate(mine)])
+        drawn = rng.choice(len(owner), min(each, len(owner)), replace=False)
+        for k in np.unique(owner[drawn]):
+            atoms = drawn[owner[drawn] == k] - int(np.argmax(owner == k))
+            features.append(domain_features(mine[k].structure, elements).numpy()[np.sort(atoms)])
+            groups += [parent] * len(atoms)
+    return fit_domain(np.concatenate(features), groups, seed)
+
+
 def left_out_errors(folds: Sequence[PropertyFold], apart: Sequence[np.ndarray],
                     elements: Sequence[str]) -> dict[str, Any]:
     """Errors of every label by the members that left it out, networks weighing equally.
 
-    In units of the target (of a sum: of an atom), with Pearson's correlation.
+    In units of the target (of a sum: an atom); ``members`` holds those of each member.
     """
-    truth, told, weights, parents = [], [], [], set()
+    rows: list[dict[str, float]] = []
+    parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     for fold, standard in zip(folds, apart, strict=True):
-        every = np.concatenate([item.labels for item in fold.apart])
+        truth = np.concatenate([item.labels for item in fold.apart])
         exact = np.concatenate(fold.standardised(fold.apart, elements))
-        truth.append(every)
-        told.append(every + fold.scale * (standard - exact))
-        parents |= {item.parent for item in fold.apart}
-        weights.append(row_weights(fold.apart))
-    y, p, c = (np.concatenate(parts) for parts in (truth, told, weights))
-    c = c / c.sum()
-    correlation = float(np.corrcoef(y, p)[0, 1]) if np.ptp(y) and np.ptp(p) else float("nan")
-    return {"networks": len(parents), "labels": len(y), "mae": float(c @ np.abs(p - y)),
-            "rmse": float(np.sqrt(c @ (p - y) ** 2)), "pearson": correlation}
+        parts.append((truth, truth + fold.scale * (standard - exact), row_weights(fold.apart)))
+        rows.append({"networks": len({item.parent for item in fold.apart}), **_errors(*parts[-1])})
+    every = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    return {"members": rows, **_errors(*every)}
+
+
+def _errors(truth: np.ndarray, told: np.ndarray, weights: np.ndarray) -> dict[str, float]:
+    """MAE, RMSE and Pearson's correlation of labels with their weights."""
+    c = weights / weights.sum()
+    varies = np.ptp(truth) > 0 and np.ptp(told) > 0
+    return {"mae": float(c @ np.abs(told - truth)), "rmse": float(np.sqrt(c @ (told - truth) ** 2)),
+            "pearson": float(np.corrcoef(truth, told)[0, 1]) if varies else float("nan")}
 
 
 def property_record(target: Target, items: Sequence[PropertyItem], options: SurrogateTraining,

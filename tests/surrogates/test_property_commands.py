@@ -80,6 +80,22 @@ def test_lone_atoms_and_what_members_disagree_on_are_flagged(folder, tmp_path):
     assert [("uncertain" in flags["odd#1", k]) for k in range(24)] == wide.tolist()
 
 
+def test_strangers_are_outside_and_unseen_cells_of_the_kind_are_not(folder, tmp_path):
+    cubic = Structure(2.1 * np.stack(np.meshgrid(*3 * [range(3)]), -1).reshape(-1, 3), [6] * 27,
+                      6.3 * np.eye(3))
+    write_structures(tmp_path / "x.extxyz", [cubic, labelled(50), labelled(51)])
+    for model in ("energy", "crowd"):
+        assert run("predict", tmp_path / "x.extxyz", "--surrogate", folder / model, "--out",
+                   tmp_path / f"{model}.csv").exit_code == 0
+    assert ["outside" in row[-1] for row in table(tmp_path / "energy.csv")[1]] == [
+        True, False, False]
+    atoms = table(tmp_path / "crowd.csv")[1]
+    assert all("outside" in row[-1] for row in atoms if row[0] == "x#0")
+    assert np.mean(["outside" in row[-1] for row in atoms if row[0] != "x#0"]) < 0.05
+    score = load_property(folder / "crowd").domain_score(cubic)
+    assert score.shape == (27,) and score.min() > 1
+
+
 def test_an_earlier_table_is_replaced_and_nothing_else(folder, tmp_path):
     out = tmp_path / "e.csv"
     assert run(*predicting(folder, "energy", out)).exit_code == 0
