@@ -33,7 +33,7 @@ from diffxas.denoiser import species_indices
 from diffxas.errors import InputError
 from diffxas.structure import Structure
 from diffxas.weights import WEIGHTS, find_model, read_config, read_tensors
-from surrogates.domain import PREFIX, domain_features, domain_score
+from surrogates.domain import domain_features, domain_of, domain_score
 from surrogates.property_data import MEAN, SUM, Target
 
 SHIPPED = Path(__file__).parent / "weights"
@@ -71,7 +71,7 @@ class PropertySurrogate(ABC):
         self.target = Target(**record["target"])
         self.offset = torch.stack([tensors[f"{k}.offset"] for k in range(n_members)]).double()
         self.scale = torch.stack([tensors[f"{k}.scale"] for k in range(n_members)]).double()
-        self.domain = {key: value for key, value in tensors.items() if key.startswith(PREFIX)}
+        self.domain = domain_of(tensors)
 
     @property
     def key(self) -> str:
