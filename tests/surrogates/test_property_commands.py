@@ -145,3 +145,12 @@ def test_commands_that_want_spectra_refuse_the_model(folder, tmp_path):
     for words in (["compare", str(target), str(folder / "two.extxyz")],
                   ["generate", str(target), "--density", "2.0", "--atoms", "64"]):
         assert told in refused(*words, "--surrogate", folder / "energy", "--out", tmp_path / "out")
+    assert told in refused("evaluate", "surrogate", folder / "energy", folder / "two.extxyz",
+                           "--out", tmp_path / "out")
+
+
+def test_models_tells_what_it_predicts_and_how_well(folder):
+    told = run("models", folder / "energy").output
+    assert "a property" in told and "predicts: key energy, per sum, unit eV" in told
+    assert "mae" in told and "rmse" in told and "trained on 16 structures of 12 networks" in told
+    assert "crowd" in run("models", folder).output
