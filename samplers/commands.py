@@ -43,6 +43,7 @@ from surrogates.commands import (
     target_kind_option,
     train_surrogate,
 )
+from surrogates.describe_command import describe
 
 DEFAULT_PRIOR = "a-C"
 FORMATS = ("data", "vasp", "cif")
@@ -221,6 +222,6 @@ def check_device(device: str) -> None:
 
 train.add_command(train_prior)
 train.add_command(train_surrogate)
-for _command in (generate, predict, compare, inspect, relax, analyse, quench, decks, collect, train,
-                 evaluate, models):
+for _command in (generate, predict, compare, describe, inspect, relax, analyse, quench, decks,
+                 collect, train, evaluate, models):
     main.add_command(_command)

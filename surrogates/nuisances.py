@@ -100,6 +100,9 @@ class NuisanceOptions:
                      -3 * self.curve_width, 3 * self.curve_width),
         )
 
+_Three = tuple[np.ndarray, np.ndarray, np.ndarray]
+_Factors = tuple[_Three, _Three, np.ndarray, np.ndarray]
+
 
 @dataclass(frozen=True, eq=False)
 class ForwardModel:
@@ -151,13 +154,29 @@ class ForwardModel:
         -------
         prediction (n_points,), Jacobian (n_points, 7)
         """
+        return self._evaluated(values, m, self._factors(values))
+
+    def evaluate_with_matrix(self, values: np.ndarray, m: np.ndarray,
+                             ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """:meth:`evaluate`, and A(theta), (n_points, n_grid)."""
+        factors = self._factors(values)
+        (gaussian, _, _), (lorentzian, _, _), gain, _ = factors
+        matrix = gain[:, None] * (gaussian @ lorentzian)
+        return (*self._evaluated(values, m, factors), matrix)
+
+    def _factors(self, values: np.ndarray) -> _Factors:
+        """Gaussian and Lorentzian matrices with derivatives, gain and ramp."""
         shift, stretch, resolution, lifetime, log_scale, tilt, curve = values
-        distance = self.energy - self.options.anchor - shift
-        u = self.options.anchor + distance / stretch
-        gaussian, by_u, by_sigma = gaussian_matrix(u, self.grid, resolution / stretch)
-        lorentzian, by_gamma, above = self._lorentzian(lifetime)
+        u = self.options.anchor + (self.energy - self.options.anchor - shift) / stretch
         r = self.ramp()
-        gain = np.exp(log_scale + tilt * r + curve * r**2)
+        return (gaussian_matrix(u, self.grid, resolution / stretch), self._lorentzian(lifetime),
+                np.exp(log_scale + tilt * r + curve * r**2), r)
+
+    def _evaluated(self, values: np.ndarray, m: np.ndarray,
+                   factors: _Factors) -> tuple[np.ndarray, np.ndarray]:
+        shift, stretch, resolution = values[:3]
+        (gaussian, by_u, by_sigma), (lorentzian, by_gamma, above), gain, r = factors
+        distance = self.energy - self.options.anchor - shift
         broad = lorentzian @ m
         slope, sharp = gain * (by_u @ broad), gain * (by_sigma @ broad)
         prediction = gain * (gaussian @ broad)

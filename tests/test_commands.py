@@ -19,6 +19,7 @@ WORDS = {
                  "--relax-restraint"],
     "predict": ["--out", "--sites", "--edge", "--surrogate"],
     "compare": ["--out", "--window", "--columns"],
+    "describe": ["--out", "--window", "--columns", "--edge", "--model"],
     "inspect": ["--out", "--columns", "--edge"],
     "relax": ["--out", "--potential", "--cell-too"],
     "analyse": ["--out", "--reference"],

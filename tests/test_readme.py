@@ -17,8 +17,8 @@ from samplers.commands import main
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-SHOWN = {"inspect", "generate", "predict", "compare", "relax", "analyse", "models"}
-QUICK = {"inspect", "predict", "compare", "models"}
+SHOWN = {"inspect", "generate", "predict", "compare", "describe", "relax", "analyse", "models"}
+QUICK = {"inspect", "predict", "compare", "describe", "models"}
 WRITTEN_BY_GENERATE = ("report.html", "structures.extxyz", "relaxed.extxyz", "spectra.csv",
                        "samples.csv", "summary.json", "figures/")
 

@@ -48,6 +48,7 @@ def test_importing_a_package_loads_nothing_heavy(package):
 @needs_the_command
 @pytest.mark.parametrize("arguments", [
     ["--help"], ["generate", "--help"], ["predict", "--help"], ["compare", "--help"],
+    ["describe", "--help"],
     ["inspect", "--help"], ["relax", "--help"], ["analyse", "--help"], ["train", "prior", "--help"],
     ["train", "surrogate", "--help"], ["models", "--help"],
     ["evaluate", "prior", "--help"], ["decks", "--help"], ["collect", "--help"],
