@@ -57,6 +57,10 @@ class Row:
         return np.array([low - 1e-9 <= truth <= high + 1e-9
                          for truth, _, low, high in self.points(name)])
 
+    def mean_errors(self) -> dict[str, float]:
+        """Mean absolute errors, shares of atoms and g/cm3."""
+        return {name: float(np.abs(self.errors(name)).mean()) for name in SHOWN}
+
     def table(self) -> dict[str, Any]:
         """A line: mean absolute errors, half widths, the pi* share's errors, targets too unlike."""
         truth = np.array(self.truth)
