@@ -43,7 +43,8 @@ def _parity(axis: Axes, true: np.ndarray, predicted: np.ndarray) -> None:
     low, high = 0.0, float(max(true.max(), predicted.max()))
     *_, image = axis.hist2d(true.ravel(), predicted.ravel(), bins=90, range=[[low, high]] * 2,
                             norm="log", cmap="cividis", cmin=1)
-    axis.figure.colorbar(image, ax=axis, label="points", fraction=0.045, pad=0.02)
+    bar = axis.figure.colorbar(image, ax=axis, fraction=0.045, pad=0.02)
+    bar.ax.set_title("points", fontsize=8.5)
     axis.plot([low, high], [low, high], color=ORANGE, lw=1)
     edges = np.linspace(low, high, BINS + 1)
     place = np.clip(np.digitize(true.ravel(), edges) - 1, 0, BINS - 1)

@@ -110,6 +110,24 @@ def test_predict_and_compare_flag_it(case: str, tmp_path: Path) -> None:
     assert result.exit_code == 0 and "without a neighbour" in result.stdout
 
 
+STRANGE: dict[str, ase.Atoms] = {
+    "a molecule that is not periodic": boxed("C2", [[5, 5, 5], [5, 5, 6.3]], 10.0, pbc=False),
+    "0.6 angstrom apart": also_at((0.6, 0, 0)),
+}
+
+
+@pytest.mark.parametrize("case", STRANGE)
+def test_what_no_training_site_is_like_is_flagged(case: str, tmp_path: Path) -> None:
+    if not load_surrogate(MODEL).domain:
+        pytest.skip("needs weights that hold a training domain")
+    path = written(STRANGE[case], tmp_path)
+    result = run("predict", path, "--sites", "--out", tmp_path / "out.csv")
+    assert result.exit_code == 0 and "unlike the training sites" in result.stdout
+    with (tmp_path / "out_uncertainty.csv").open(newline="") as handle:
+        flags = {row["label"]: row["flag"] for row in csv.DictReader(handle)}
+    assert "outside" in flags["case:0"]
+
+
 def labelled_set(folder: Path, atoms: ase.Atoms | str) -> Path:
     """A folder as ``evaluate`` and ``train`` take it: the case with made-up spectra."""
     folder.mkdir(exist_ok=True)
@@ -177,7 +195,7 @@ def truncate(folder: Path) -> None:
 
 
 DAMAGED: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "another grid": (lambda folder: edited(folder, shorten), "another length than the energy grid"),
+    "another grid": (lambda folder: edited(folder, shorten), "the energy grid"),
     "another version": (lambda folder: edited(folder, lambda c: c.update(format=2)),
                         "must be of format 1, received 2"),
     "no version": (lambda folder: edited(folder, lambda c: c.pop("format")),
