@@ -14,7 +14,9 @@ theorem 1). By Tweedie's formula that is a denoiser again:
 The denoised estimate is a blur at high noise, whose spectrum differs from that of the structure
 behind it. The difference is measured on unguided samples (:func:`calibrate`): its mean at a noise
 level is added to the spectrum of an estimate, and what it scatters beyond that mean, left out one
-sample at a time, joins the variance of the likelihood. Guidance sets in only below the noise level
+sample at a time, joins the variance of the likelihood, as do the surrogate's error on left-out
+densities and the spread of its members at the estimate: where the members disagree, the target
+pulls less. Guidance sets in only below the noise level
 where that scatter falls under the spread of unguided samples.
 
 The systematic part of the error is one number for the whole cell whatever its size, while the prior
@@ -138,6 +140,13 @@ class Calibration:
         return result
 
 
+def doubt(members: Tensor) -> float:
+    """Rms over energies of the spread of the members' cell spectra, (n_members, n_grid)."""
+    if len(members) < 2:
+        return 0.0
+    return float(members.detach().std(0).square().mean().sqrt())
+
+
 LEVELS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8)
 DRAWS = 2
 
@@ -204,20 +213,26 @@ class SpectrumGuide:
 
     def __call__(self, x_0: Tensor, sigma: float) -> Tensor:
         """See :class:`Guide`."""
-        mu = self.surrogate.mean_spectrum(x_0, self.system)
-        mu = mu + torch.as_tensor(self.calibration.bias_at(sigma), dtype=mu.dtype)
-        fit = self.fit(mu.detach().double().cpu().numpy(), sigma)
+        members = self.surrogate.spectra(x_0, self.system).mean(1)
+        mu = members.mean(0) + torch.as_tensor(self.calibration.bias_at(sigma),
+                                               dtype=members.dtype)
+        fit = self.fit(mu.detach().double().cpu().numpy(), sigma, doubt(members))
         self.trace.append((sigma, fit.residual_rms))
         gradient = torch.as_tensor(fit.gradient(), dtype=mu.dtype, device=mu.device)
         # The value is the log-likelihood, the gradient that of the profiled one.
         value = fit.log_likelihood + ((mu - mu.detach()) * gradient).sum()
         return value * (len(self.system) / N_REFERENCE) / TEMPERATURE
 
-    def fit(self, mu: np.ndarray, sigma: float) -> Fit:
-        """The target fitted by a cell spectrum (n_grid,) that was estimated at ``sigma``."""
+    def fit(self, mu: np.ndarray, sigma: float, spread: float = 0.0) -> Fit:
+        """The target fitted by a cell spectrum (n_grid,) that was estimated at ``sigma``.
+
+        ``spread`` is that of the surrogate's members, model units.
+        """
         scale = self.observation.spread / max(float(mu.std()), 1e-12)
-        blur = self.calibration.error_at(sigma) * scale
-        level = float(np.hypot(self.observation.noise, blur))
+        blur = self.calibration.error_at(sigma)
+        own = float(rms(self.surrogate.mean_error))
+        level = float(np.hypot(self.observation.noise, scale * np.hypot(np.hypot(blur, own),
+                                                                        spread)))
         fit = self.observation.fit(mu, start=self.theta or None, noise=level)
         self.theta = dict(fit.theta)
         return fit

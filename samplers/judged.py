@@ -17,6 +17,7 @@ from diffxas.analysis import (
 )
 from diffxas.structure import Structure
 from samplers.setup import Sample, Setup
+from surrogates.metrics import rms
 from surrogates.pi_star import pi_star_per_atom
 
 if TYPE_CHECKING:
@@ -32,7 +33,9 @@ class Seen:
 
     Attributes
     ----------
-    structure : with the columns ``coordination`` and, where there are spectra, ``pi_star``
+    structure : with the columns ``coordination`` and, where there are spectra, ``pi_star``,
+        ``mu_deviation`` (rms over energies of one standard deviation, surrogate units) and
+        ``domain_score`` (above 1: outside the surrogate's training domain)
     sites : (n_absorbers, n_grid), surrogate units, None without a surrogate; ``absorbers`` their
         atoms
     fit : to the target, or None without one
@@ -54,6 +57,12 @@ class Seen:
         """The cell's spectrum, (n_grid,), surrogate units."""
         return None if self.sites is None else self.sites.mean(0)
 
+    @property
+    def strangers(self) -> float:
+        """Share of the absorbers outside the surrogate's training domain; 0 where not known."""
+        score = self.structure.arrays.get("domain_score")
+        return 0.0 if score is None else float((score[self.absorbers] > 1).mean())
+
 
 def look_at(setup: Setup, structure: Structure) -> Seen:
     """Predict, fit and label a structure."""
@@ -65,12 +74,17 @@ def look_at(setup: Setup, structure: Structure) -> Seen:
         labelled = labelled.with_arrays(fixed=fixed.astype(np.int64))
     if setup.surrogate is None:
         return Seen(labelled, None, np.empty(0, dtype=np.int64), None, None, None, found)
-    sites = setup.surrogate.predict_sites(structure)
+    sites, deviation = setup.surrogate.predict_sites_with_uncertainty(structure)
     absorbers = setup.surrogate.absorbers(structure)
-    pi_star = np.zeros(len(structure))
+    columns = {"pi_star": np.zeros(len(structure)), "mu_deviation": np.zeros(len(structure))}
     if setup.surrogate.element == "C":
-        pi_star[absorbers] = pi_star_per_atom(sites, setup.surrogate.energy)
-    labelled = labelled.with_arrays(pi_star=pi_star)
+        columns["pi_star"][absorbers] = pi_star_per_atom(sites, setup.surrogate.energy)
+    columns["mu_deviation"][absorbers] = rms(deviation, 1)
+    score = setup.surrogate.domain_score(structure)
+    if score is not None:
+        columns["domain_score"] = np.zeros(len(structure))
+        columns["domain_score"][absorbers] = score
+    labelled = labelled.with_arrays(**columns)
     if setup.target is None:
         return Seen(labelled, sites, absorbers, None, None, None, found)
     fit = setup.target.observation.fit(sites.mean(0))
@@ -112,6 +126,7 @@ class Row:
             "coordination_relaxed": relaxed.bonding["coordination"] if relaxed else None,
             **self._around(setup),
             "minimum_distance": minimum_distance(self.offered.structure),
+            "out_of_domain": self.offered.strangers,
             "residual_sampled": self.sampled.residual,
             "residual_relaxed": relaxed.residual if relaxed else None,
             "energy_sampled": relaxation.get("energy_before"),

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 APART = 10.0
 """Least vacuum, angstrom, beside a slab in a LAMMPS data file, which has no periodic flags."""
+STRANGERS = 0.05
+"""Share of atoms outside the surrogate's domain that is worth a warning; 1 % is usual."""
 OUT_OF_REACH = 0.5
 """A residual above this share of the target's standard deviation is no fit."""
 
@@ -75,6 +77,10 @@ def _warnings(setup: Setup, rows: Sequence[Row], reached: bool) -> list[str]:
                          f"({relaxation['message']}).")
         elif relaxation and not relaxation["converged"]:
             found.append(f"{name}: relaxation did not converge ({relaxation['message']}).")
+        if row.offered.strangers > STRANGERS:
+            found.append(f"{name}: {row.offered.strangers:.0%} of the absorbers are unlike all "
+                         f"sites that the surrogate was trained on (column domain_score above 1): "
+                         f"its spectrum is a guess there.")
         if row.relaxed is not None and row.answer == "sampled" and not relaxation.get("failed"):
             found.append(f"{name}: relaxation raised the residual from {row.sampled.residual:.4g} "
                          f"to {row.relaxed.residual:.4g}; the structure as sampled is the answer. "

@@ -2,7 +2,7 @@
 
 The spectrum of a cell is the mean over its absorbers. Members (an ensemble) differ in what they
 were fitted to; their spread, together with the error found on left-out densities, is the stated
-uncertainty.
+uncertainty (:mod:`surrogates.calibration`).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import Tensor
 from diffxas.denoiser import species_indices
 from diffxas.errors import InputError
 from diffxas.structure import Structure
+from surrogates.calibration import site_deviation
 
 
 class Surrogate(ABC):
@@ -70,9 +71,19 @@ class Surrogate(ABC):
         """Rms error of a cell's mean spectrum on left-out densities, (n_grid,); zero if unknown."""
         return self._left_out("mean_error")
 
+    @property
+    def site_factor(self) -> np.ndarray:
+        """By which left-out sites erred more than stated, (n_grid,); one if not measured."""
+        value = self._left_out("site_factor")
+        return np.where(value > 0, value, 1.0)
+
     def _left_out(self, key: str) -> np.ndarray:
         value = self.record.get("left_out", {}).get(key) if self.theory == 0 else None
         return np.zeros(len(self.energy)) if value is None else np.array(value)
+
+    def training_mean(self) -> np.ndarray | None:
+        """Mean spectrum of the training sites as the family weighs them, (n_grid,), or None."""
+        return None
 
     def absorbers(self, structure: Structure) -> np.ndarray:
         """Indices of the absorbing atoms, (n_absorbers,).
@@ -125,19 +136,25 @@ class Surrogate(ABC):
 
     def predict_sites(self, structure: Structure) -> np.ndarray:
         """Spectra of the absorbers, mean over the members, (n_absorbers, n_grid)."""
-        return self.predict_sites_with_uncertainty(structure)[0]
+        return self._members(structure).mean(0)
 
     def predict_sites_with_uncertainty(self, structure: Structure) -> tuple[np.ndarray, np.ndarray]:
         """Mean over members and one standard deviation, each (n_absorbers, n_grid).
 
-        The deviation joins the spread of the members and the rms error on left-out densities.
+        See :mod:`surrogates.calibration`; beyond the training domain the deviation grows with the
+        distance from it.
         """
+        members = self._members(structure)
+        score = self.domain_score(structure)
+        deviation = site_deviation(members, self.site_error, self.site_factor, score)
+        return members.mean(0), deviation
+
+    def _members(self, structure: Structure) -> np.ndarray:
+        """Spectra by every member, (n_members, n_absorbers, n_grid)."""
         self.absorbers(structure)
         with torch.no_grad():
-            spectra = self.spectra(torch.tensor(structure.positions), structure).double().cpu()
-        spread = spectra.std(0) if len(spectra) > 1 else torch.zeros_like(spectra[0])
-        deviation = np.sqrt(spread.numpy() ** 2 + self.site_error**2)
-        return spectra.mean(0).numpy(), deviation
+            spectra = self.spectra(torch.tensor(structure.positions), structure)
+        return np.asarray(spectra.double().cpu())
 
 
 def placed(structure: Structure, positions: Tensor, cell: Tensor | None = None) -> Structure:

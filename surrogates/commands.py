@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from diffxas.spectrum import Spectrum
     from surrogates.base import Surrogate
 
+MOST_NAMED = 6
+"""Labels that a line names; more are counted."""
 TARGET_KINDS = click.Choice(["auto", "computed", "measured"])
 
 
@@ -108,7 +110,15 @@ def predict(structures: tuple[Path, ...], out: Path, sites: bool, edge: str | No
                f"{model.energy[-1]:g} eV")
     if prediction.lone:
         click.echo(f"without a neighbour, not to be trusted: {', '.join(sorted(prediction.lone))}")
+    if prediction.outside:
+        click.echo(f"unlike the training sites, a guess: {some(sorted(prediction.outside))}")
     click.echo(f"written: {', '.join(map(str, files))}")
+
+
+def some(labels: list[str]) -> str:
+    """The first few of many labels."""
+    rest = len(labels) - MOST_NAMED
+    return ", ".join(labels[:MOST_NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def check_earlier_table(out: Path) -> None:

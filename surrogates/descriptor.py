@@ -6,14 +6,21 @@ Neighbours of atom i are expanded in Gaussians g_n of the distance and spherical
 
 the power spectrum of the neighbour density (A. P. Bartok, R. Kondor, G. Csanyi, On representing
 chemical environments, Phys. Rev. B 87, 184115 (2013), section II, with Gaussians for its radial
-functions). Beside it: the radial expansion itself with a longer reach, a soft count of bonds c_i
-spread over Gaussians at 1, 2, 3 and 4 (hybridisation), and the sum of the same over bonded
-neighbours. Everything fades with two derivatives at its cutoff, so there is no step when an atom
-crosses it.
+functions), twice: finely within the second shell, and with a longer reach. Beside it: the radial
+expansion itself, in narrow shells where bonds are and wider ones beyond; a soft count of bonds b_i
+spread over Gaussians c_k(b_i) at 1, 2, 3 and 4 (hybridisation); the sum of the same over bonded
+neighbours; and the mean over bonded neighbours of their fine power spectra, which holds what four
+atoms in a row do (how the pi orbitals of neighbours are aligned). Everything fades with two
+derivatives at its cutoff, so there is no step when an atom crosses it.
+
+On held-out networks' FEFF spectra, kernel ridge leaves 0.209 of the variance with shells 0.25
+angstrom wide and the fine power spectrum alone, 0.198 with narrow shells, 0.192 with the longer
+reach, 0.182 with the neighbours' means (``experiments/surrogate``).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,25 +35,29 @@ from diffxas.graph import Graph
 class DescriptorConfig:
     """Sizes and reaches; lengths in angstrom.
 
-    ``bond`` is the pair distance that counts as a bond, switched off over ``bond_width``; the soft
-    counts serve materials with one kind of bond, such as carbon.
+    ``shells`` are ranges of centres (first, last, step and width). ``bond`` is the pair distance
+    that counts as a bond, switched off over ``bond_width``; the soft counts serve materials with
+    one kind of bond, such as carbon. ``group_weights`` are those of :func:`group_sizes`.
     """
 
     elements: list[str]
     radial_cutoff: float = 5.2
-    n_radial: int = 16
-    angular_cutoff: float = 3.4
-    n_angular: int = 6
+    shells: Sequence[tuple[float, float, float]] = (
+        (1.25, 1.85, 0.05), (1.9, 2.98, 0.12), (3.0, 5.0, 0.2))
+    near_cutoff: float = 3.4
+    n_near: int = 8
+    far_cutoff: float = 4.2
+    n_far: int = 10
     l_max: int = 4
     bond: float = 1.85
     bond_width: float = 0.5
     count_width: float = 0.4
-    group_weights: tuple[float, float, float, float] = (1.0, 1.0, 0.7, 0.7)
+    group_weights: tuple[float, ...] = (1.0, 0.7, 0.7, 0.5, 0.7, 0.7)
 
 
 COUNTS = (1.0, 2.0, 3.0, 4.0)
-INNER = 1.2
-"""No two atoms of a solid come closer than about this, angstrom."""
+INNER = 1.3
+"""First Gaussian of the power spectra: no two atoms of a solid are much closer, angstrom."""
 
 
 def fade(r: Tensor, cutoff: float) -> Tensor:
@@ -67,12 +78,23 @@ def gaussians(r: Tensor, low: float, high: float, n: int) -> Tensor:
     return torch.exp(-0.5 * ((r[:, None] - centers) / ((high - low) / (n - 1))) ** 2)
 
 
-def group_sizes(config: DescriptorConfig) -> tuple[int, int, int, int]:
-    """Lengths of the four groups: radial, power spectrum, own count, neighbours' counts."""
+def shell_centers(config: DescriptorConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Centres and widths of the shells, each (n_shells,), angstrom."""
+    centers, widths = [], []
+    for first, last, step in config.shells:
+        n = round((last - first) / step) + 1
+        centers.append(np.linspace(first, last, n))
+        widths.append(np.full(n, step))
+    return np.concatenate(centers), np.concatenate(widths)
+
+
+def group_sizes(config: DescriptorConfig) -> tuple[int, ...]:
+    """Lengths of the groups: shells, near and far power spectrum, the near one's mean over the
+    neighbours, own count, neighbours' counts."""
     n_elements = len(config.elements)
-    n = config.n_angular * n_elements
-    power = n * (n + 1) // 2 * (config.l_max + 1)
-    return config.n_radial * n_elements, power, len(COUNTS), len(COUNTS)
+    near, far = (n * n_elements * (n * n_elements + 1) // 2 * (config.l_max + 1)
+                 for n in (config.n_near, config.n_far))
+    return (len(shell_centers(config)[0]) * n_elements, near, far, near, len(COUNTS), len(COUNTS))
 
 
 def group_scales(config: DescriptorConfig) -> np.ndarray:
@@ -102,30 +124,37 @@ def describe(config: DescriptorConfig, species: Tensor, vectors: Tensor, graph: 
         mask = torch.nn.functional.one_hot(species[neighbor], n_elements).to(values.dtype)
         return (mask[:, :, None] * values[:, None, :]).flatten(1)
 
-    radial = gaussians(r, INNER, config.radial_cutoff - 0.2, config.n_radial)
-    radial = radial * fade(r, config.radial_cutoff)[:, None]
-    radial = gather(by_element(radial, graph.neighbor), graph.center)
+    def power(cutoff: float, n: int) -> Tensor:
+        near = (r < cutoff).nonzero()[:, 0]
+        center, neighbor = graph.center[near], graph.neighbor[near]
+        waves = gaussians(r[near], INNER, cutoff - 0.3, n) * fade(r[near], cutoff)[:, None]
+        waves = by_element(waves, neighbor)
+        harmonics = o3.spherical_harmonics(
+            list(range(config.l_max + 1)), vectors[near] / r[near, None], normalize=False,
+            normalization="component",
+        )
+        density = gather(waves[:, :, None] * harmonics[:, None, :], center)
+        rows, columns = torch.triu_indices(waves.shape[1], waves.shape[1], device=r.device)
+        return torch.cat([
+            (density[:, :, k * k : (k + 1) ** 2] @ density[:, :, k * k : (k + 1) ** 2].mT)
+            [:, rows, columns] / (2 * k + 1)
+            for k in range(config.l_max + 1)  # k is the order l
+        ], 1)
 
-    near = (r < config.angular_cutoff).nonzero()[:, 0]
-    center, neighbor = graph.center[near], graph.neighbor[near]
-    shells = gaussians(r[near], INNER + 0.1, config.angular_cutoff - 0.3, config.n_angular)
-    shells = by_element(shells * fade(r[near], config.angular_cutoff)[:, None], neighbor)
-    harmonics = o3.spherical_harmonics(
-        list(range(config.l_max + 1)), vectors[near] / r[near, None], normalize=False,
-        normalization="component",
-    )
-    density = gather(shells[:, :, None] * harmonics[:, None, :], center)
-    rows, columns = torch.triu_indices(shells.shape[1], shells.shape[1], device=r.device)
-    power = torch.cat([
-        (density[:, :, k * k : (k + 1) ** 2] @ density[:, :, k * k : (k + 1) ** 2].mT)
-        [:, rows, columns] / (2 * k + 1)
-        for k in range(config.l_max + 1)  # k is the order l
-    ], 1)
+    centers, widths = (r.new_tensor(values) for values in shell_centers(config))
+    shells = torch.exp(-0.5 * ((r[:, None] - centers) / widths) ** 2)
+    shells = shells * fade(r, config.radial_cutoff)[:, None]
+    radial = gather(by_element(shells, graph.neighbor), graph.center)
+    near, far = power(config.near_cutoff, config.n_near), power(config.far_cutoff, config.n_far)
 
-    bond = switch(r, config.bond, config.bond_width)[:, None]
-    count = gather(bond, graph.center)
+    bonded = (r < config.bond + config.bond_width / 2).nonzero()[:, 0]
+    center, neighbor = graph.center[bonded], graph.neighbor[bonded]
+    bond = switch(r[bonded], config.bond, config.bond_width)[:, None]
+    count = gather(bond, center)
     kinds = torch.exp(-0.5 * ((count - count.new_tensor(COUNTS)) / config.count_width) ** 2)
-    around = gather(bond * kinds[graph.neighbor], graph.center)
-    result = torch.cat([radial, power, kinds, around], 1)
+    around = gather(bond * kinds[neighbor], center)
+    # An atom without bonds has a mean of nothing, reached smoothly.
+    beyond = gather(bond * near[neighbor], center) / (count + 0.1)
+    result = torch.cat([radial, near, far, beyond, kinds, around], 1)
     assert result.shape == (len(species), sum(group_sizes(config)))
     return result

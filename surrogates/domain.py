@@ -32,6 +32,7 @@ from torch import Tensor
 from diffxas.denoiser import species_indices
 from diffxas.graph import build_graph
 from diffxas.structure import Structure
+from surrogates.datasets import SiteSpectra
 from surrogates.descriptor import fade, gaussians, switch
 
 CUTOFF, N_SHELLS, INNER = 6.2, 20, 1.2
@@ -118,6 +119,20 @@ def fit_domain(features: np.ndarray, groups: Sequence[str], seed: int = 0) -> di
             PREFIX + "whiten": torch.tensor(whiten, dtype=torch.float32),
             PREFIX + "sites": reference,
             PREFIX + "threshold": threshold.to(torch.float32).reshape(1)}
+
+
+def domain_of_data(data: Sequence[SiteSpectra], elements: Sequence[str],
+                   seed: int = 0) -> dict[str, Tensor]:
+    """Tensors of the domain of the labelled sites of ``data``."""
+    features: dict[int, np.ndarray] = {}
+    rows, groups = [], []
+    for item in data:
+        key = id(item.structure)
+        if key not in features:
+            features[key] = domain_features(item.structure, elements).numpy()
+        rows.append(features[key][item.sites])
+        groups += [item.parent] * len(item.sites)
+    return fit_domain(np.concatenate(rows), groups, seed)
 
 
 def domain_of(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -17,10 +17,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
-import torch
 
 from diffxas.errors import InputError, RunError
 from surrogates.base import Surrogate
@@ -40,10 +39,7 @@ from surrogates.evaluation_data import (
     training_parts,
     with_grid,
 )
-from surrogates.frozen import FrozenSurrogate, KernelHeads
-from surrogates.kernel import KernelSurrogate
 from surrogates.metrics import error_table, scores
-from surrogates.model import EquivariantSurrogate, Readout
 
 RESULT = "evaluation.json"
 OUTPUTS = ("run.json", RESULT, "evaluation.csv", "sites.csv", "report.html")
@@ -236,7 +232,7 @@ def judge(model: Surrogate, theory: Label, sites: Sequence[SiteSpectra],
     judged = [_judged(model, item, *words) for item, *words in tqdm(
         zip(sites, splits, parts, groups, strict=True), total=len(sites),
         desc=f"predict {theory}", unit="structure", disable=not progress)]
-    mean = training_mean(model)
+    mean = model.training_mean()
     known = mean is not None
     mean = (np.concatenate([one.true for one in judged]).astype(float).mean(0) if mean is None
             else resampled(model.energy, mean, grid))
@@ -266,19 +262,6 @@ def _judged(model: Surrogate, item: SiteSpectra, split: np.ndarray, part: str,
                   resampled(model.energy, deviation[chosen], item.energy),
                   None if score is None else score[chosen],
                   lone_absorbers(item.structure, absorbers)[chosen], split, part, group)
-
-
-def training_mean(model: Surrogate) -> np.ndarray | None:
-    """Mean spectrum of the training sites as the family weighs them, (n_grid,); None if unknown."""
-    if isinstance(model, KernelSurrogate):
-        means = [model.tensors[f"{k}.mean"] for k in range(model.config.n_members)]
-    elif isinstance(model, EquivariantSurrogate | FrozenSurrogate):
-        means = [member.of(model.theory, "mean") if isinstance(member, KernelHeads)
-                 else cast(Readout, member.readouts[model.theory]).mean
-                 for member in model.members]
-    else:
-        return None
-    return np.asarray(torch.stack(means).double().mean(0).cpu())
 
 
 def table_rows(found: Findings) -> list[dict[str, Any]]:

@@ -80,9 +80,8 @@ def choose_theories(name: str, record: Mapping[str, Any], items: Sequence[SiteSp
     able = predictable(record)
     for theory in theories:
         if theory not in able:
-            alone = _alone(record)
-            raise InputError(f"--theory must be {' or '.join(able)} for the surrogate {name}"
-                             f"{alone}, received {theory}: choose another --theory or surrogate")
+            raise InputError(f"--theory must be {' or '.join(able)} for the surrogate {name}, "
+                             f"received {theory}: choose another --theory or surrogate")
     chosen = [known[theory] for theory in dict.fromkeys(theories)] or _firsts(known, able)
     if edge is not None:
         wanted = tuple(parse_edge(edge))
@@ -114,11 +113,6 @@ def _firsts(known: Mapping[str, Label], able: Sequence[str]) -> list[Label]:
     return list(firsts.values())
 
 
-def _alone(record: Mapping[str, Any]) -> str:
-    return (", whose kernel family predicts its first theory alone"
-            if record.get("family") == "kernel" else "")
-
-
 def _remedy(record: Mapping[str, Any], known: Mapping[str, Label], able: Sequence[str],
             held: Mapping[tuple[str, str, str], str]) -> str:
     others = [one for one in known.values() if one.key in held]
@@ -126,9 +120,6 @@ def _remedy(record: Mapping[str, Any], known: Mapping[str, Label], able: Sequenc
     if named:
         return f"add --theory {named[0]!r} to judge that one" if " " in named[0] else (
             f"add --theory {named[0]} to judge that one")
-    if others:
-        return (f"the kernel family predicts its first theory alone ({others[0].kind} only helps "
-                f"it); give such spectra, or a surrogate that was trained on {others[0]} first")
     return "give spectra of that theory and edge, or another surrogate"
 
 

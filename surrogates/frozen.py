@@ -37,6 +37,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu, softplus
@@ -118,6 +119,12 @@ class FrozenHeads(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.readouts = nn.ModuleList(Readout(t, config.n_latent) for t in config.theories)
 
+    def mean_of(self, theory: int) -> Tensor:
+        """Mean spectrum of the training sites, (n_grid,)."""
+        readout = self.readouts[theory]
+        assert isinstance(readout, Readout)
+        return readout.mean
+
     def latent(self, features: Tensor) -> Tensor:
         """z of the absorbers, (n_sites, n_features) -> (n_sites, n_latent)."""
         x = clipped(features, self.centre, self.scale)
@@ -152,6 +159,10 @@ class KernelHeads(nn.Module):
     def of(self, theory: int, key: str) -> Tensor:
         """A tensor of a theory."""
         return self.get_buffer(f"{theory}_{key}")
+
+    def mean_of(self, theory: int) -> Tensor:
+        """Mean spectrum of the training sites, (n_grid,)."""
+        return self.of(theory, "mean")
 
     def inputs(self, features: Tensor, theory: int) -> Tensor:
         """What the kernel compares, (n_sites, n_inputs), of spread 1 over the training sites."""
@@ -227,8 +238,15 @@ class FrozenSurrogate(Surrogate):
            device: torch.device | str | None = None) -> FrozenSurrogate:
         """The same surrogate in another precision (float64 for numeric gradients) or place."""
         members = [copy.deepcopy(member).to(device=device, dtype=dtype) for member in self.members]
-        return FrozenSurrogate(self.name, self.record, members,
-                               self.features.to(dtype=dtype, device=device), self.theory)
+        copied = FrozenSurrogate(self.name, self.record, members,
+                                 self.features.to(dtype=dtype, device=device), self.theory)
+        copied.domain = self.domain
+        return copied
+
+    def training_mean(self) -> np.ndarray:
+        """See :class:`surrogates.base.Surrogate`."""
+        means = [member.mean_of(self.theory).cpu() for member in self.members]
+        return np.asarray(torch.stack(means).double().mean(0).cpu())
 
     def spectra(self, positions: Tensor, structure: Structure,
                 cell: Tensor | None = None) -> Tensor:

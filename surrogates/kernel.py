@@ -7,11 +7,14 @@ and a rational-quadratic kernel k(d, d') = 1 / (1 + |d - d'|^2 / (2 l^2)),
     target           y(d, s) = sum_b k(d + s, d_b + s_b) beta_b   (DFT, few networks)
 
 where s are the standardised principal components of the predicted low-fidelity spectrum, appended
-to the invariants, and y those of the target around its mean. Far from all training sites the
-prediction returns to the mean of the training sites: nothing explodes. Kernel ridge regression is
-the mean of a Gaussian process: C. E. Rasmussen, C. K. I. Williams, Gaussian Processes for Machine
-Learning (MIT Press, 2006), equations 2.25 and 4.19 (the kernel, alpha = 1). A cheap theory as an
-input of the costly one: P. Perdikaris and others, Proc. R. Soc. A 473, 20160751 (2017), section 2.
+to the invariants, and y those of the target around its mean. The invariants are weighted by what
+the low fidelity, of which there is much, shows to matter (:mod:`surrogates.relevance`), then
+rotated to their principal axes, of which those are kept that distances notice. Far from all
+training sites the prediction returns to the mean of the training sites: nothing explodes. Kernel
+ridge regression is the mean of a Gaussian process: C. E. Rasmussen, C. K. I. Williams, Gaussian
+Processes for Machine Learning (MIT Press, 2006), equations 2.25 and 4.19 (the kernel, alpha = 1). A
+cheap theory as an input of the costly one: P. Perdikaris and others, Proc. R. Soc. A 473, 20160751
+(2017), section 2.
 
 Members are fitted to different random subsets of the target's sites, the same number from every
 bond network. Everything is differentiable in the positions.
@@ -34,20 +37,26 @@ from diffxas.structure import Structure
 from surrogates.base import Surrogate, placed
 from surrogates.datasets import SiteSpectra
 from surrogates.descriptor import DescriptorConfig, describe, group_scales
+from surrogates.relevance import relevance
 
 CLIP = 5.0
 """Standard deviations beyond which an invariant says no more than "very far"."""
 
 SOFTPLUS_BETA = 2000.0
 
+UNSEEN = 1e-3
+"""Share of the sites' variance along axes that are dropped."""
+
 
 @dataclass(frozen=True)
 class KernelConfig:
     """Everything needed to rebuild a kernel surrogate beside its tensors.
 
-    ``theories[0]`` is predicted; ``theories[1]``, if there, is the low fidelity. ``length`` is in
-    units of the spread of the training sites, ``ridge_*`` relative to the kernel's diagonal of 1;
-    ``sites_per_network`` of the target's sites are drawn for each member.
+    ``theories[1]``, if there, is the low fidelity, predicted on the way to ``theories[0]``.
+    ``length`` (of the target's kernel) and ``length_low`` are in units of the spread of the
+    training sites, ``ridge_*`` relative to the kernel's diagonal of 1; ``sites_per_network`` of the
+    target's sites are drawn for each member; ``relevance_steps`` are those of the invariants'
+    weights.
     """
 
     elements: list[str]
@@ -55,14 +64,16 @@ class KernelConfig:
     edge: str
     theories: list[dict[str, Any]]
     descriptor: dict[str, Any] = field(default_factory=dict)
-    n_members: int = 2
-    length: float = 4.2
-    ridge_low: float = 0.003
+    n_members: int = 4
+    length: float = 3.0
+    length_low: float = 4.2
+    ridge_low: float = 0.007
     ridge_target: float = 0.1
-    n_components_low: int = 15
+    n_components_low: int = 20
     n_components: int = 20
-    low_weight: float = 1.0
-    sites_per_network: int = 400
+    low_weight: float = 2.0
+    sites_per_network: int = 250
+    relevance_steps: int = 30
 
     def to_dict(self) -> dict[str, Any]:
         """For ``config.json``."""
@@ -99,8 +110,9 @@ class KernelSurrogate(Surrogate):
     """A committee of two-fidelity kernel ridge regressions with one descriptor."""
 
     def __init__(self, name: str, record: Mapping[str, Any], tensors: Mapping[str, Tensor],
-                 dtype: torch.dtype = torch.float32, device: str = "cpu") -> None:
-        super().__init__(name, record)
+                 dtype: torch.dtype = torch.float32, device: str = "cpu",
+                 theory: int = 0) -> None:
+        super().__init__(name, record, theory)
         self.config = KernelConfig(**record["model"])
         self.tensors = {k: v.to(device, dtype) for k, v in tensors.items()}
         self._check()
@@ -108,17 +120,34 @@ class KernelSurrogate(Surrogate):
 
     def _check(self) -> None:
         """A KeyError or RuntimeError if a tensor is missing or the grid is another."""
-        for key in ("center", "scale", "weight"):
+        for key in ("center", "scale", "weight", "axes"):
             self.tensors[key]
+        lengths = [len(theory["energy"]) for theory in self.config.theories]
+        if len(lengths) > 1:
+            self._check_part("low", "alpha", lengths[1])
         for k in range(self.config.n_members):
-            for key in ("sites", "length", "mean", "components", "beta"):
-                self.tensors[f"{k}.{key}"]
-            if self.tensors[f"{k}.mean"].shape != self.energy.shape:
-                raise RuntimeError(f"mean of member {k} has another length than the energy grid")
+            self._check_part(str(k), "beta", lengths[0])
+
+    def _check_part(self, part: str, coefficients: str, n_grid: int) -> None:
+        for key in ("sites", "length", coefficients):
+            self.tensors[f"{part}.{key}"]
+        for key in ("mean", "components"):
+            points = self.tensors[f"{part}.{key}"].shape[-1]
+            if points != n_grid:
+                raise RuntimeError(f"{part}.{key} has {points} points, the energy grid {n_grid}")
 
     def to(self, dtype: torch.dtype) -> KernelSurrogate:
         """The same surrogate in another precision (float64 for numeric gradients)."""
-        return KernelSurrogate(self.name, self.record, self.tensors, dtype, self.device)
+        copy = KernelSurrogate(self.name, self.record, self.tensors, dtype, self.device,
+                               self.theory)
+        copy.domain = self.domain
+        return copy
+
+    def training_mean(self) -> np.ndarray:
+        """See :class:`surrogates.base.Surrogate`; networks weigh alike in the target's."""
+        parts = ["low"] if self.theory == 1 else map(str, range(self.config.n_members))
+        means = [self.tensors[f"{part}.mean"] for part in parts]
+        return np.asarray(torch.stack(means).double().mean(0).cpu())
 
     def spectra(self, positions: Tensor, structure: Structure,
                 cell: Tensor | None = None) -> Tensor:
@@ -129,11 +158,17 @@ class KernelSurrogate(Surrogate):
         return self.spectra_from(invariants_of(self.config, structure, x, lattice)[sites])
 
     def spectra_from(self, invariants: Tensor) -> Tensor:
-        """(n_sites, n_invariants) -> (n_members, n_sites, n_grid)."""
+        """(n_sites, n_invariants) -> (n_members, n_sites, n_grid).
+
+        All members share the low fidelity.
+        """
         t = self.tensors
-        d = clipped(invariants, t["center"], t["scale"], t["weight"])
+        d = clipped(invariants, t["center"], t["scale"], t["weight"]) @ t["axes"]
         if "low.alpha" in t:
             low = kernel(d, t["low.sites"], t["low.length"]) @ t["low.alpha"]
+            if self.theory == 1:
+                mu = softplus(t["low.mean"] + low @ t["low.components"], beta=SOFTPLUS_BETA)
+                return mu.expand(self.config.n_members, *mu.shape)
             d = torch.cat([d, low * t["low.weight"]], 1)
         members = []
         for k in range(self.config.n_members):
@@ -180,31 +215,32 @@ def fit_kernel(data: Sequence[SiteSpectra], config: KernelConfig,
             raw[id(item.structure)] = invariants_of(config, item.structure, positions).numpy()
     groups = [[(raw[id(d.structure)][d.sites], d.spectra.astype(float), d.parent)
                for d in data if d.theory == name] for name in names]
-    reference = np.concatenate([x for x, _, _ in groups[-1]])
-    center = reference.mean(0)
-    scale = reference.std(0) + 1e-3 * np.abs(center) + 1e-9
-    weight = group_scales(config.descriptor_config())
-    tensors = {"center": center, "scale": scale, "weight": weight}
-
-    def prepare(invariants: np.ndarray) -> np.ndarray:
-        parts = [torch.tensor(a) for a in (invariants, center, scale, weight)]
-        return halved(clipped(*parts).numpy())
-
+    # The theory with more networks says how invariants spread and which matter.
+    wide, wide_length, wide_ridge, n_wide = (
+        (groups[1], config.length_low, config.ridge_low, config.n_components_low)
+        if len(groups) > 1 else
+        (groups[0], config.length, config.ridge_target, config.n_components))
+    sites = np.concatenate([x for x, _, _ in wide])
+    mean, components, scores = principal(np.concatenate([y for _, y, _ in wide]), n_wide)
+    scaling = Scaling.of(sites, group_scales(config.descriptor_config()))
+    scaling = scaling.refined(sites, scores, np.square(components).sum(1), wide_length, wide_ridge,
+                              config.relevance_steps,
+                              [name for x, _, name in wide for _ in x], seed)
+    tensors = scaling.tensors()
     rng = np.random.default_rng(seed)
     extend = np.zeros((0, 0))
     if len(groups) > 1:
-        sites = prepare(reference)
-        low_length = config.length * spread_of(sites)
-        _, _, scores = principal(np.concatenate([y for _, y, _ in groups[1]]),
-                                 config.n_components_low)
+        sites = scaling.apply(sites)
+        low_length = wide_length * spread_of(sites)
         alpha = ridge(sites, scores, low_length, config.ridge_low)
         low_weight = config.low_weight / np.sqrt(scores.shape[1])
         tensors |= {"low.sites": sites, "low.alpha": alpha, "low.length": np.array(low_length),
-                    "low.weight": np.array(low_weight)}
+                    "low.weight": np.array(low_weight), "low.mean": mean,
+                    "low.components": components}
         extend = alpha * low_weight
     for k in range(config.n_members):
         x, y = drawn(groups[0], config.sites_per_network, rng)
-        d = prepare(x)
+        d = scaling.apply(x)
         if len(extend):
             low = kernel(torch.tensor(d), torch.tensor(tensors["low.sites"]),
                          torch.tensor(low_length)).numpy() @ extend
@@ -216,6 +252,57 @@ def fit_kernel(data: Sequence[SiteSpectra], config: KernelConfig,
                     f"{k}.beta": ridge(d, scores, length, config.ridge_target)}
     return {key: torch.tensor(value, dtype=torch.float16 if key.endswith("sites")
                               else torch.float32) for key, value in tensors.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Scaling:
+    """From invariants to what the kernel measures distances in.
+
+    Attributes
+    ----------
+    center, scale, weight : (n_invariants,), see :func:`clipped`
+    axes : (n_invariants, n_kept), orthonormal columns
+    """
+
+    center: np.ndarray
+    scale: np.ndarray
+    weight: np.ndarray
+    axes: np.ndarray
+
+    @classmethod
+    def of(cls, sites: np.ndarray, weight: np.ndarray) -> Scaling:
+        """Standardised over ``sites`` (n_sites, n_invariants), not rotated."""
+        center = sites.mean(0)
+        scale = sites.std(0) + 1e-3 * np.abs(center) + 1e-9
+        return cls(center, scale, weight, np.eye(len(weight)))
+
+    def weighted(self, invariants: np.ndarray) -> np.ndarray:
+        """Standardised, clipped and weighted invariants."""
+        parts = [torch.tensor(a) for a in (invariants, self.center, self.scale, self.weight)]
+        return clipped(*parts).numpy()
+
+    def refined(self, sites: np.ndarray, scores: np.ndarray, importance: np.ndarray, length: float,
+                ridge: float, steps: int, groups: Sequence[str], seed: int) -> Scaling:
+        """Weights by relevance, and the axes along which ``sites`` then spread."""
+        x = self.weighted(sites)
+        factor = relevance(x, scores, importance, kernel, length * spread_of(x), ridge, steps,
+                           groups, seed)
+        _, s, v = np.linalg.svd(x * factor, full_matrices=False)
+        rest = 1 - np.cumsum(s**2) / np.sum(s**2)
+        kept = min(len(s), int(np.searchsorted(-rest, -UNSEEN)) + 1)
+        # In the precision of the weights, so that what is stored is what was fitted.
+        weight, axes = ((a.astype(np.float32)).astype(float) for a in
+                        (self.weight * factor, v[:kept].T))
+        return Scaling(self.center, self.scale, weight, axes)
+
+    def apply(self, invariants: np.ndarray) -> np.ndarray:
+        """(n_sites, n_invariants) -> (n_sites, n_kept), in half precision's values."""
+        return halved(self.weighted(invariants) @ self.axes)
+
+    def tensors(self) -> dict[str, Any]:
+        """As they are stored."""
+        return {"center": self.center, "scale": self.scale, "weight": self.weight,
+                "axes": self.axes}
 
 
 def halved(values: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from diffxas.errors import InputError
 from diffxas.spectrum import parse_edge
 from diffxas.weights import WEIGHTS, find_model, read_config, read_tensors, shipped_names
 from surrogates.base import Surrogate
+from surrogates.committee import CommitteeSurrogate
 from surrogates.domain import domain_of
 from surrogates.frozen import FrozenSurrogate
 from surrogates.kernel import KernelSurrogate
@@ -29,7 +30,7 @@ def load_surrogate(name: str | Path, device: str = "cpu", edge: str | None = Non
     Parameters
     ----------
     edge : absorber and edge, such as ``Cu:K``, of a model of several; its first by default
-    theory : name of one of the model's theories, such as ``FEFF``, for families that predict each
+    theory : name of one of the model's theories, such as ``FEFF``; the first by default
 
     Raises
     ------
@@ -46,7 +47,10 @@ def load_surrogate(name: str | Path, device: str = "cpu", edge: str | None = Non
     family = record.get("family")
     try:
         if family == "kernel":
-            surrogate: Surrogate = KernelSurrogate(label, record, tensors, torch.float32, device)
+            surrogate: Surrogate = KernelSurrogate(label, record, tensors, torch.float32, device,
+                                                   index)
+        elif family == "committee":
+            surrogate = CommitteeSurrogate.from_tensors(label, record, tensors, index, device)
         elif family == "frozen":
             surrogate = FrozenSurrogate.from_tensors(label, record, tensors, folder,
                                                      index).to(device=device)
@@ -56,8 +60,9 @@ def load_surrogate(name: str | Path, device: str = "cpu", edge: str | None = Non
             for member in equivariant.members:
                 member.to(device)
         else:
-            raise InputError(f"the surrogate's family must be kernel, equivariant or frozen, "
-                             f"received {family!r} in {folder}: use the version that wrote it")
+            raise InputError(f"the surrogate's family must be committee, kernel, equivariant or "
+                             f"frozen, received {family!r} in {folder}: use the version that wrote "
+                             f"it")
     except (KeyError, TypeError, RuntimeError) as error:
         raise InputError(f"{folder / WEIGHTS} must hold the tensors that config.json describes, "
                          f"received others ({' '.join(str(error).split())[:200]}): copy the "
@@ -67,9 +72,8 @@ def load_surrogate(name: str | Path, device: str = "cpu", edge: str | None = Non
 
 
 def predictable(record: Mapping[str, Any]) -> list[str]:
-    """Names of the theories whose spectra a model predicts; the kernel family only its first."""
-    names = [str(t["name"]) for t in record.get("model", {}).get("theories", [])]
-    return names[:1] if record.get("family") == "kernel" else names
+    """Names of the theories whose spectra a model predicts."""
+    return [str(t["name"]) for t in record.get("model", {}).get("theories", [])]
 
 
 def named_theory(label: str, record: Mapping[str, Any], theory: str) -> int:
@@ -78,13 +82,11 @@ def named_theory(label: str, record: Mapping[str, Any], theory: str) -> int:
     Raises
     ------
     InputError
-        If none has, or the family does not predict it.
+        If none has.
     """
     names = predictable(record)
     if theory not in names:
-        alone = (", whose kernel family predicts its first theory alone"
-                 if record.get("family") == "kernel" else "")
-        raise InputError(f"--theory must be {' or '.join(names)} for the surrogate {label}{alone}, "
+        raise InputError(f"--theory must be {' or '.join(names)} for the surrogate {label}, "
                          f"received {theory}: choose another --theory or another surrogate")
     return names.index(theory)
 

@@ -216,7 +216,18 @@ class EquivariantSurrogate(Surrogate):
     def to(self, dtype: torch.dtype) -> EquivariantSurrogate:
         """The same surrogate in another precision (float64 for numeric gradients)."""
         members = [copy.deepcopy(member).to(dtype) for member in self.members]
-        return EquivariantSurrogate(self.name, self.record, members, self.theory)
+        copied = EquivariantSurrogate(self.name, self.record, members, self.theory)
+        copied.domain = self.domain
+        return copied
+
+    def training_mean(self) -> np.ndarray:
+        """See :class:`surrogates.base.Surrogate`; networks weigh alike."""
+        means = []
+        for member in self.members:
+            readout = member.readouts[self.theory]
+            assert isinstance(readout, Readout)
+            means.append(readout.mean.double().cpu())
+        return np.asarray(torch.stack(means).mean(0))
 
     def spectra(self, positions: Tensor, structure: Structure,
                 cell: Tensor | None = None) -> Tensor:

@@ -19,6 +19,7 @@ from diffxas.files import replacing
 from diffxas.structure import Structure
 from surrogates.metrics import rms
 from surrogates.protocol import (
+    BoundedSurrogate,
     SurrogateModel,
     UncertainSurrogate,
     check_structure,
@@ -27,6 +28,8 @@ from surrogates.protocol import (
 
 UNCERTAIN = 0.25
 """A column is flagged when its uncertainty exceeds this share of its own root mean square."""
+OUTSIDE = 0.05
+"""Share of a cell's absorbers outside the training domain that flags the cell; 1 % is usual."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,12 +42,15 @@ class Prediction:
     columns : label -> (n_grid,), model units, in the order of the input
     uncertainty : label -> (n_grid,), one standard deviation, model units; empty if not known
     lone : labels of absorbers without a neighbour, and of cells that hold one
+    outside : labels of absorbers outside the model's training domain, and of cells of which more
+        than :data:`OUTSIDE` are
     """
 
     energy: np.ndarray
     columns: Mapping[str, np.ndarray]
     uncertainty: Mapping[str, np.ndarray] = field(default_factory=dict)
     lone: frozenset[str] = frozenset()
+    outside: frozenset[str] = frozenset()
 
 
 def predict_table(labelled: Sequence[tuple[str, Structure]], model: SurrogateModel,
@@ -72,6 +78,7 @@ def predict_table(labelled: Sequence[tuple[str, Structure]], model: SurrogateMod
     columns: dict[str, np.ndarray] = {}
     uncertainty: dict[str, np.ndarray] = {}
     lone: list[str] = []
+    outside: list[str] = []
     for label, structure in tqdm(labelled, desc="predict", unit="structure",
                                  disable=not progress):
         if isinstance(model, UncertainSurrogate):
@@ -85,11 +92,16 @@ def predict_table(labelled: Sequence[tuple[str, Structure]], model: SurrogateMod
         names = [f"{label}:{atom}" for atom in absorbers] if sites else [label]
         alone = lone_absorbers(structure, absorbers)
         lone += [names[k] for k in np.flatnonzero(alone)] if sites else [label] * int(alone.any())
+        score = model.domain_score(structure) if isinstance(model, BoundedSurrogate) else None
+        if score is not None:
+            outside += ([names[k] for k in np.flatnonzero(score > 1)] if sites
+                        else [label] * int((score > 1).mean() > OUTSIDE))
         columns.update(zip(names, mean if sites else mean.mean(axis=0)[None], strict=True))
         if deviation is not None:
             uncertainty.update(zip(names, deviation if sites else deviation.mean(axis=0)[None],
                                    strict=True))
-    return Prediction(np.asarray(model.energy), columns, uncertainty, frozenset(lone))
+    return Prediction(np.asarray(model.energy), columns, uncertainty, frozenset(lone),
+                      frozenset(outside))
 
 
 def check_labelled(labelled: Sequence[tuple[str, Structure]], model: SurrogateModel) -> None:
@@ -115,10 +127,10 @@ def write_prediction(path: str | Path, prediction: Prediction) -> list[Path]:
     """Write the table, and beside it the uncertainties if there are any.
 
     ``spectra.csv`` gets ``spectra_uncertainty.csv``: a row for each column of the first file with
-    ``label``, ``flag`` (``uncertain``, ``isolated`` where an absorber has no neighbour, both or
-    empty), ``relative`` (root mean square of the deviation
-    over that of the spectrum), then one standard deviation at each energy. An earlier such file
-    is removed where there is no uncertainty to write.
+    ``label``, ``flag`` (any of ``uncertain``, ``isolated`` where an absorber has no neighbour and
+    ``outside`` where it is unlike the training sites, or empty), ``relative`` (root mean square of
+    the deviation over that of the spectrum), then one standard deviation at each energy. An earlier
+    such file is removed where there is no uncertainty to write.
 
     Returns
     -------
@@ -134,7 +146,8 @@ def write_prediction(path: str | Path, prediction: Prediction) -> list[Path]:
     rows = []
     for label, deviation in prediction.uncertainty.items():
         relative = relative_uncertainty(prediction.columns[label], deviation)
-        flags = ["uncertain"] * (relative > UNCERTAIN) + ["isolated"] * (label in prediction.lone)
+        flags = (["uncertain"] * (relative > UNCERTAIN) + ["isolated"] * (label in prediction.lone)
+                 + ["outside"] * (label in prediction.outside))
         rows.append([label, " ".join(flags), relative, *deviation])
     write_csv(beside, ["label", "flag", "relative", *(_text(e) for e in prediction.energy)], rows)
     return [path, beside]

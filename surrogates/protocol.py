@@ -63,6 +63,14 @@ class UncertainSurrogate(SurrogateModel, Protocol):
         """Mean and one standard deviation, each (n_absorbers, n_grid), model units."""
 
 
+@runtime_checkable
+class BoundedSurrogate(SurrogateModel, Protocol):
+    """A surrogate that also knows which sites are like those it was trained on."""
+
+    def domain_score(self, structure: Structure) -> np.ndarray | None:
+        """(n_absorbers,), above 1 is outside; None where it was not learned."""
+
+
 NEAREST = 0.5
 """angstrom; no two nuclei of a solid are nearer (H2 has 0.74)."""
 

@@ -26,7 +26,10 @@ from diffxas.prior import build_options, read_toml, refuse_other_run
 from diffxas.training import Schedule, train
 from diffxas.weights import save_model
 from surrogates.base import Surrogate
+from surrogates.calibration import calibrated_factor
+from surrogates.committee import PARTS, committee_model, taught
 from surrogates.datasets import SiteSpectra, joined
+from surrogates.domain import domain_of_data
 from surrogates.element_embedding import ElementEmbedding
 from surrogates.frozen import FrozenConfig
 from surrogates.kernel import KernelConfig, KernelSurrogate, fit_kernel
@@ -38,7 +41,7 @@ from surrogates.site_loss import SMOOTHNESS, SiteLoss
 from surrogates.training_data import load_training_data
 from surrogates.training_split import split
 
-FAMILIES = ("equivariant", "kernel", "frozen")
+FAMILIES = ("committee", "equivariant", "kernel", "frozen")
 LOSSES = ("squared", "log")
 WEIGHED = ("sites", "structures")
 LATER = ("allow_leak", "rest", "left_out_share", "loss", "weigh", "floor", "start", "per", "unit",
@@ -206,6 +209,8 @@ def train_surrogate(paths: Sequence[Path], folder: Path, config: Path | None = N
         from surrogates.frozen_training import train_frozen
 
         return train_frozen(data, options, schedule, folder)
+    if options.family == "committee":
+        return train_committee(data, options, schedule, folder)
     model_config = configure(data, options)
     splits = (network_splits(data, options.leave_out_margin)
               if options.left_out_networks else [])
@@ -222,7 +227,52 @@ def train_surrogate(paths: Sequence[Path], folder: Path, config: Path | None = N
         if options.left_out_share:
             folds = [member_fold(data, options, k) for k in range(len(members))]
             record["left_out"] = errors_of_members(members, folds, model_config)
-    save_model(folder, record, tensors)
+    save_model(folder, record, tensors | domain_of_data(data, model_config.elements, options.seed))
+    return folder
+
+
+def train_committee(data: Sequence[SiteSpectra], options: SurrogateTraining, schedule: Schedule,
+                    folder: Path) -> Path:
+    """Fit a kernel surrogate, then train networks on the data and on what it teaches; resumable.
+
+    Raises
+    ------
+    InputError
+        If there is no second theory, or the folder's run had other data or settings.
+    """
+    unknown = set(options.model) - set(PARTS)
+    if unknown:
+        raise InputError(f"[model] of a committee must hold the tables {' and '.join(PARTS)}, "
+                         f"received {', '.join(sorted(unknown))}: write [model.kernel] and "
+                         f"[model.equivariant]")
+    own = {family: replace(options, family=family, model=dict(options.model.get(family, {})))
+           for family in PARTS}
+    kernel_config = configure(data, own["kernel"])
+    assert isinstance(kernel_config, KernelConfig)
+    if len(kernel_config.theories) < 2:
+        raise InputError(f"a committee must have spectra of two theories, a cheap one on many "
+                         f"structures, received {kernel_config.theories[0]['name']} alone: add "
+                         f"them, or set family = \"kernel\" or \"equivariant\"")
+    splits = (network_splits(data, options.leave_out_margin)
+              if options.left_out_networks else [])
+    fitted = fit_kernel(data, kernel_config, options.seed)
+    teacher = KernelSurrogate("kernel", {"model": kernel_config.to_dict()}, fitted, theory=1)
+    lessons = [*data, *taught(data, teacher)]
+    network_config = configure(lessons, own["equivariant"])
+    assert isinstance(network_config, SurrogateConfig)
+    record = training_record(joined(data), options, network_config) | {"model": committee_model(
+        {"kernel": kernel_config.to_dict(), "equivariant": network_config.to_dict()})}
+    refuse_other_run(folder, record)
+    members = train_members(lessons, network_config, own["equivariant"], schedule, folder)
+    tensors = {f"kernel.{name}": tensor for name, tensor in fitted.items()}
+    tensors |= {f"equivariant.{k}.{name}": tensor for k, member in enumerate(members)
+                for name, tensor in member.state_dict().items()}
+    if splits:
+        # Of the kernel alone: networks would have to be trained without each network in turn. The
+        # committee errs less (experiments/surrogate), so these are upper bounds.
+        own_record = {"model": kernel_config.to_dict()}
+        record["left_out"] = left_out_networks(splits, kernel_config, own_record, options.seed)
+    save_model(folder, record, tensors | domain_of_data(data, kernel_config.elements, options.seed))
     return folder
 
 
@@ -281,21 +331,29 @@ def left_out_networks(splits: Sequence[NetworkSplit], config: KernelConfig, reco
                       seed: int) -> dict[str, Any]:
     """Errors with each network of the predicted theory left out in turn, near densities with it.
 
-    Returns site MSE, site MAE and cell-mean MAE by network, and the rms errors along energy of a
-    site (``site_error``) and of a cell's mean (``mean_error``), networks weighing equally.
+    Returns site MSE, site MAE and cell-mean MAE by network; the rms errors along energy of a site
+    (``site_error``) and of a cell's mean (``mean_error``), networks weighing equally; and by which
+    factor sites erred more than stated (``site_factor``, :mod:`surrogates.calibration`).
     """
     by_network: dict[str, Any] = {}
-    site, mean = [], []
+    site, mean, spreads, every = [], [], [], []
     for one in splits:
         fitted = KernelSurrogate("left out", record, fit_kernel(one.rest, config, seed))
-        errors = [structure_spectra(fitted, d) - d.spectra for d in one.test]
+        errors = []
+        for item in one.test:
+            predicted, spread = structure_members(fitted, item)
+            errors.append(predicted - item.spectra)
+            spreads.append(spread)
+        every += errors
         density = float(np.mean(one.densities))
         by_network[one.parent] = error_table(errors) | {"density": density}
         of_sites, of_mean = error_along_energy(errors)
         site.append(of_sites)
         mean.append(of_mean)
-    return {"networks": by_network, "site_error": np.sqrt(np.mean(site, 0)).tolist(),
-            "mean_error": np.sqrt(np.mean(mean, 0)).tolist()}
+    site_error = np.sqrt(np.mean(site, 0))
+    return {"networks": by_network, "site_error": site_error.tolist(),
+            "mean_error": np.sqrt(np.mean(mean, 0)).tolist(),
+            "site_factor": calibrated_factor(every, spreads, site_error).tolist()}
 
 
 def configure(data: Sequence[SiteSpectra],
@@ -369,5 +427,14 @@ def training_record(data: Sequence[SiteSpectra], options: SurrogateTraining,
 
 def structure_spectra(surrogate: Surrogate, item: SiteSpectra) -> np.ndarray:
     """Predictions for the labelled sites of one structure, (n_sites, n_grid)."""
+    return structure_members(surrogate, item)[0]
+
+
+def structure_members(surrogate: Surrogate, item: SiteSpectra) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and spread of the members for the labelled sites, each (n_sites, n_grid)."""
     rows = {int(atom): k for k, atom in enumerate(surrogate.absorbers(item.structure))}
-    return surrogate.predict_sites(item.structure)[[rows[int(site)] for site in item.sites]]
+    with torch.no_grad():
+        every = surrogate.spectra(torch.tensor(item.structure.positions), item.structure)
+    members = every[:, [rows[int(site)] for site in item.sites]].double().cpu().numpy()
+    spread = members.std(0, ddof=1) if len(members) > 1 else np.zeros(members.shape[1:])
+    return members.mean(0), spread

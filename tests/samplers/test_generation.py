@@ -139,6 +139,16 @@ def test_structures_are_read_by_ase_with_the_columns_that_ovito_colours_by(finis
             assert len(atoms) == 64 and atoms.pbc.all()
             assert set(np.unique(atoms.arrays["coordination"])) <= set(range(7))
             assert atoms.arrays["pi_star"].shape == (64,) and atoms.arrays["pi_star"].min() >= 0
+            assert (atoms.arrays["mu_deviation"] > 0).all()
+            assert (atoms.arrays["domain_score"] > 0).all()
+
+
+def test_the_share_of_atoms_outside_the_surrogates_domain_is_told(finished):
+    frames = ase.io.read(finished / "relaxed.extxyz", ":")
+    for atoms, sample in zip(frames, summary_of(finished)["samples"], strict=True):
+        if sample["answer"] == "relaxed":
+            assert sample["out_of_domain"] == pytest.approx(
+                float((atoms.arrays["domain_score"] > 1).mean()))
 
 
 def test_energies_and_forces_of_relaxed_structures_are_read_by_ase(finished):

@@ -16,8 +16,10 @@ family = "kernel"
 n_references = 100
 length = 2.0
 [model.descriptor]
-n_radial = 6
-n_angular = 3
+shells = [[1.2, 3.4, 0.4]]
+near_cutoff = 3.0
+n_near = 3
+n_far = 3
 l_max = 2
 """
 SIZES = """

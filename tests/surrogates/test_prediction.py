@@ -87,6 +87,26 @@ def test_an_absorber_without_a_neighbour_is_flagged(tmp_path):
     assert flags["a"].split()[-1] == "isolated" and "isolated" not in flags["b#1"]
 
 
+class BoundedTable(UncertainTable):
+    """Knows the first site of every structure, and not the others."""
+
+    def domain_score(self, structure: Structure) -> np.ndarray:
+        return np.where(np.arange(len(structure)) == 0, 0.5, 1.5)
+
+
+def test_absorbers_outside_the_training_domain_are_flagged(tmp_path):
+    model = BoundedTable(SITES)
+    sites = predict_table(LABELLED, model, sites=True)
+    first = {label.split(":")[-1] for label in sites.columns} - {
+        label.split(":")[-1] for label in sites.outside}
+    assert sites.outside and first == {"0"}
+    cells = predict_table(LABELLED, model)
+    assert cells.outside == set(cells.columns)
+    write_prediction(tmp_path / "spectra.csv", cells)
+    assert all("outside" in row[1] for row in read(tmp_path / "spectra_uncertainty.csv")[1:])
+    assert not predict_table(LABELLED, UncertainTable(SITES)).outside
+
+
 def test_unknown_elements_are_named():
     from diffxas.structure import Structure
 

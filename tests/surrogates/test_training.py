@@ -144,8 +144,10 @@ licence = "CC0"
 sites_per_network = 20
 ridge_target = 0.01
 [model.descriptor]
-n_radial = 6
-n_angular = 3
+shells = [[1.2, 3.4, 0.4]]
+near_cutoff = 3.0
+n_near = 3
+n_far = 3
 l_max = 2
 """
 EQUIVARIANT = """

@@ -1,0 +1,74 @@
+r"""One standard deviation of a predicted spectrum, from what was left out.
+
+With m_k the members of an ensemble and s(E) the spread of their predictions for a site, and a(E)
+the rms error of left-out sites at energy E, the stated deviation is
+
+    d(E) = c(E) max(1, q) sqrt(a(E)^2 + s(E)^2),
+
+where q is the site's distance from the training domain (:mod:`surrogates.domain`; 1 at its edge)
+and c(E) makes nine of ten left-out errors fall within 1.645 d(E), as they would were they Gaussian:
+
+    c(E) = Q_90 [ |error(E)| / sqrt(a(E)^2 + s(E)^2) ] / 1.645,
+
+smoothed along the energy. Scaling the spread of an ensemble by a quantile of left-out errors is
+conformal calibration with normalised scores (H. Papadopoulos, A. Gammerman, V. Vovk, Normalized
+nonconformity measures for regression conformal prediction, AIA 2008); the left-out sites are of
+whole networks and densities, since that is how new structures differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+COVERED, QUANTILE = 0.9, 1.6448536269514722
+"""What share of a Gaussian lies within so many standard deviations."""
+SMOOTHED = 5
+"""Energies over which c(E) is averaged."""
+
+
+def site_deviation(members: np.ndarray, error: np.ndarray, factor: np.ndarray,
+                   score: np.ndarray | None = None) -> np.ndarray:
+    """d(E) of the module's docstring, (n_sites, n_grid).
+
+    Parameters
+    ----------
+    members : (n_members, n_sites, n_grid)
+    error, factor : a and c, (n_grid,)
+    score : q, (n_sites,); inside the domain where it is not given
+    """
+    spread = members.std(0, ddof=1) if len(members) > 1 else np.zeros(members.shape[1:])
+    deviation = factor * np.hypot(spread, error)
+    if score is not None:
+        deviation = deviation * np.maximum(score, 1.0)[:, None]
+    assert deviation.shape == members.shape[1:]
+    return np.asarray(deviation)
+
+
+def calibrated_factor(errors: Sequence[np.ndarray], spreads: Sequence[np.ndarray],
+                      error: np.ndarray) -> np.ndarray:
+    """c(E) of the module's docstring, (n_grid,).
+
+    Parameters
+    ----------
+    errors, spreads : (n_sites, n_grid) of each left-out structure; structures weigh alike
+    error : a, (n_grid,)
+    """
+    ratio = [np.abs(e) / np.maximum(np.hypot(s, error), 1e-12)
+             for e, s in zip(errors, spreads, strict=True)]
+    weight = np.concatenate([np.full(len(r), 1 / len(r)) for r in ratio])
+    rows = np.concatenate(ratio)
+    order = np.argsort(rows, axis=0)
+    share = np.cumsum(weight[order], axis=0) / weight.sum()
+    first = (share >= COVERED - 1e-9).argmax(0)
+    quantile = np.take_along_axis(np.take_along_axis(rows, order, 0), first[None], 0)[0]
+    width = min(SMOOTHED, len(quantile)) // 2
+    padded = np.pad(quantile, width, mode="edge")
+    return np.asarray(np.convolve(padded, np.full(2 * width + 1, 1 / (2 * width + 1)), "valid")
+                      / QUANTILE)
+
+
+def coverage(errors: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+    """Share of the sites within the 90 % interval at each energy, (n_grid,)."""
+    return np.asarray((np.abs(errors) <= QUANTILE * deviation).mean(0))
