@@ -175,9 +175,14 @@ class KernelHeads(nn.Module):
 
     def scores(self, features: Tensor, theory: int) -> Tensor:
         """Predicted components, (n_sites, n_components)."""
-        near = kernel(self.inputs(features, theory), self.of(theory, "sites"),
-                      features.new_tensor(self.config.length))
+        near = kernel(self.inputs(features, theory), self.of(theory, "sites"), self.length(theory))
         return near @ self.of(theory, "alpha")
+
+    def length(self, theory: int) -> Tensor:
+        """The kernel's length: low fidelities widen the spread of the inputs."""
+        lows = len(self.low) if theory == 0 else 0
+        return self.of(theory, "mean").new_tensor(
+            self.config.length * math.sqrt(1 + lows * self.config.low_weight**2))
 
     def forward(self, features: Tensor, theory: int = 0) -> Tensor:
         """Spectra of the absorbers, (n_sites, n_features) -> (n_sites, n_grid)."""
@@ -254,3 +259,14 @@ class FrozenSurrogate(Surrogate):
         sites = torch.as_tensor(self.absorbers(structure), device=self.features.device)
         features = self.features(positions, structure, cell)[sites]
         return torch.stack([member(features, self.theory) for member in self.members])
+
+    def domain_score(self, structure: Structure) -> np.ndarray | None:
+        """As :class:`surrogates.base.Surrogate`; infinite beside elements new to the heads.
+
+        (The pretrained model may know them.)
+        """
+        score = super().domain_score(structure)
+        known = set(self.record.get("training", {}).get("elements", self.elements))
+        if score is not None and set(structure.symbols) - known:
+            return np.full_like(score, np.inf)
+        return score

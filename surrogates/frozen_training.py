@@ -14,8 +14,6 @@ theories.
 
 from __future__ import annotations
 
-import hashlib
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,11 +24,12 @@ import torch
 from torch import Tensor
 
 from diffxas.errors import InputError
-from diffxas.files import replacing
 from diffxas.prior import build_options, refuse_other_run
 from diffxas.training import Schedule, train
 from diffxas.weights import save_model
 from surrogates.datasets import SiteSpectra, joined
+from surrogates.domain import domain_features, fit_domain
+from surrogates.feature_table import FeatureTable
 from surrogates.frozen import (
     KERNEL_TENSORS,
     FrozenConfig,
@@ -40,14 +39,14 @@ from surrogates.frozen import (
     KernelHeads,
 )
 from surrogates.kernel import kernel, principal
+from surrogates.left_out import NetworkSplit, network_splits
 from surrogates.left_out_members import Fold, errors_of_members
 from surrogates.matgl_features import SiteFeatures, load_features
+from surrogates.metrics import error_along_energy, error_table
 from surrogates.model import Readout, Theory
 from surrogates.site_loss import SMOOTHNESS, LossOptions
 
 CACHE = "features.safetensors"
-SAVE_EVERY = 120.0
-"""Seconds between writes of the features."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +56,13 @@ class FeatureOptions:
     Attributes
     ----------
     path : folder of the matgl model, as given
-    layers : ``last`` or ``all`` (:mod:`surrogates.matgl_features`)
+    layers : ``all``, which errs less wherever measured, or ``last``
+        (:mod:`surrogates.matgl_features`)
     cache : file that keeps the features for other runs (.safetensors); the run's own by default
     """
 
     path: str = ""
-    layers: str = "last"
+    layers: str = "all"
     cache: str = ""
 
 
@@ -72,67 +72,6 @@ class HeadOptions(LossOptions, Protocol):
     loss: str
     cell_mean: float
     max_sites: int
-
-
-class FeatureTable:
-    """Features of labelled sites, found again by structure, sites and model."""
-
-    def __init__(self, model: SiteFeatures, path: Path | None = None) -> None:
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        self.model, self.path = model, path
-        self.known: dict[str, Tensor] = {}
-        if path is not None and path.is_file():
-            try:
-                self.known = load_file(path)
-            except SafetensorError as error:
-                raise InputError(f"{path} must be a safetensors file of features, received a "
-                                 f"damaged one ({error}): remove it") from error
-
-    def fill(self, items: Sequence[SiteSpectra]) -> None:
-        """Compute what is not known yet; written now and then, so a stopped run goes on."""
-        from tqdm import tqdm
-
-        groups: dict[int, list[SiteSpectra]] = {}
-        for item in items:
-            if self.key(item) not in self.known:
-                groups.setdefault(id(item.structure), []).append(item)
-        written = time.monotonic()
-        for group in tqdm(groups.values(), desc=f"features of {self.model.name}", mininterval=5.0,
-                          disable=not groups):
-            structure = group[0].structure
-            with torch.no_grad():
-                every = self.model(torch.tensor(structure.positions), structure)
-            for item in group:
-                self.known[self.key(item)] = every[torch.as_tensor(item.sites)].float().cpu()
-            if time.monotonic() - written > SAVE_EVERY:
-                self.save()
-                written = time.monotonic()
-        if groups:
-            self.save()
-
-    def save(self) -> None:
-        """Write all of them, if there is a path."""
-        from safetensors.torch import save_file
-
-        if self.path is not None:
-            with replacing(self.path) as temporary:
-                save_file({k: v.contiguous() for k, v in self.known.items()}, temporary)
-
-    def of(self, item: SiteSpectra) -> Tensor:
-        """Features of an item's sites, (n_sites, n_features) float32."""
-        if self.key(item) not in self.known:
-            self.fill([item])
-        return self.known[self.key(item)]
-
-    def key(self, item: SiteSpectra) -> str:
-        """Hash of model, structure and sites."""
-        one = item.structure
-        digest = hashlib.sha256(f"{self.model.sha256} {self.model.layers}".encode())
-        for array in (one.positions, one.numbers, one.cell, one.pbc, item.sites):
-            digest.update(np.ascontiguousarray(array).tobytes())
-        return digest.hexdigest()[:32]
 
 
 def read_features(content: dict[str, Any]) -> tuple[SiteFeatures, FeatureOptions]:
@@ -356,7 +295,7 @@ def fit_heads(data: Sequence[SiteSpectra], config: FrozenConfig, table: FeatureT
                            ("mean", mean), ("components", components)):
             heads.register_buffer(f"{k}_{key}", torch.as_tensor(value, dtype=torch.float64))
         sites = heads.inputs(features, k).half().double()
-        gram = kernel(sites, sites, sites.new_tensor(config.length)).numpy()
+        gram = kernel(sites, sites, heads.length(k)).numpy()
         alpha = solve(gram + config.ridge * np.eye(len(gram)), scores, assume_a="pos")
         heads.register_buffer(f"{k}_sites", sites)
         heads.register_buffer(f"{k}_alpha", torch.as_tensor(alpha))
@@ -432,7 +371,10 @@ def train_frozen(data: Sequence[SiteSpectra], options: Any, schedule: Schedule,
     model, given = read_features(options.features)
     config = configure_frozen(data, options.model, model, given.path)
     first = load_start(options.start, config) if options.start else ()
+    splits = (network_splits(data, options.leave_out_margin)
+              if options.left_out_networks else [])
     record = training_record(joined(data), options, config)
+    record["training"]["elements"] = sorted({e for d in data for e in d.structure.symbols})
     refuse_other_run(folder, record)
     table = FeatureTable(model, Path(given.cache) if given.cache else folder / CACHE)
     folds = [member_fold(data, options, k) for k in range(config.n_members)]
@@ -440,10 +382,43 @@ def train_frozen(data: Sequence[SiteSpectra], options: Any, schedule: Schedule,
                           [fold.seen for fold in folds], first)
     if options.left_out_share:
         record["left_out"] = left_out_errors(members, folds, config, table)
-    save_model(folder, record, {
+    if splits:
+        record["left_out"] = network_errors(splits, config, options, schedule, table, folder)
+    save_model(folder, record, training_domain(data, config.elements) | {
         f"{k}.{name}": tensor.half() if name.endswith("_sites") else tensor
         for k, member in enumerate(members) for name, tensor in member.state_dict().items()})
     return folder
+
+
+def network_errors(splits: Sequence[NetworkSplit], config: FrozenConfig, options: Any,
+                   schedule: Schedule, table: FeatureTable, folder: Path) -> dict[str, Any]:
+    """Errors with each network of the first theory left out in turn, near densities with it.
+
+    As :func:`surrogates.training.left_out_networks`, by heads trained anew.
+    """
+    by_network: dict[str, Any] = {}
+    site, mean = [], []
+    for k, one in enumerate(splits):
+        heads = train_heads(one.rest, config, options, schedule, table,
+                            folder / f"without_{k}")
+        errors = [spectra.mean(0) - item.spectra for spectra, item in
+                  zip(head_spectra(heads, one.test, table), one.test, strict=True)]
+        by_network[one.parent] = error_table(errors) | {"density": float(np.mean(one.densities))}
+        of_sites, of_mean = error_along_energy(errors)
+        site.append(of_sites)
+        mean.append(of_mean)
+    return {"networks": by_network, "site_error": np.sqrt(np.mean(site, 0)).tolist(),
+            "mean_error": np.sqrt(np.mean(mean, 0)).tolist()}
+
+
+def training_domain(data: Sequence[SiteSpectra], elements: Sequence[str]) -> dict[str, Tensor]:
+    """Tensors of :mod:`surrogates.domain` for the labelled sites of all theories."""
+    known: dict[int, np.ndarray] = {}
+    for item in data:
+        if id(item.structure) not in known:
+            known[id(item.structure)] = domain_features(item.structure, elements).numpy()
+    return fit_domain(np.concatenate([known[id(item.structure)][item.sites] for item in data]),
+                      [item.parent for item in data for _ in item.sites])
 
 
 def left_out_errors(members: Sequence[Heads], folds: Sequence[Fold], config: FrozenConfig,

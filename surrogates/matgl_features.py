@@ -23,7 +23,6 @@ import json
 import logging
 import os
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -230,9 +229,3 @@ def _candidates(name: str, path: str, beside: Path) -> list[Path]:
         found += [Path(path).expanduser(), beside / path]
     found += [beside / BESIDE / name, beside.parent / BESIDE / name]
     return list(dict.fromkeys(found))
-
-
-@torch.no_grad()
-def features_of(model: SiteFeatures, structures: Sequence[Structure]) -> list[Tensor]:
-    """Features of all atoms of every structure, (n_atoms, n_features) float32 each."""
-    return [model(torch.tensor(s.positions), s).float().cpu() for s in structures]

@@ -23,8 +23,9 @@ from diffxas.structure_files import write_structures
 from diffxas.weights import read_config, read_tensors
 from surrogates.datasets import load_site_spectra
 from surrogates.evaluation import training_mean
+from surrogates.feature_table import FeatureTable
 from surrogates.frozen import FrozenSurrogate
-from surrogates.frozen_training import FeatureTable, read_features
+from surrogates.frozen_training import read_features
 from surrogates.loading import load_surrogate
 from surrogates.matgl_features import VARIABLE, load_features
 
@@ -155,10 +156,21 @@ def test_a_trained_model_follows_its_data_and_is_loaded_as_it_was(trained, tmp_p
 
 def test_the_weights_are_the_heads_alone(trained):
     _, folder = trained
-    kept = {name.split(".")[1] for name in read_tensors(folder)}
+    kept = {name.split(".")[1] for name in read_tensors(folder) if not name.startswith("domain.")}
     assert kept == {"centre", "scale", "layers", "readouts"}
     features = read_config(folder)["model"]["features"]
     assert features["name"] == "tiny" and len(features["sha256"]) == 64
+
+
+def test_strange_sites_and_elements_new_to_the_heads_are_flagged(trained):
+    data, folder = trained
+    surrogate = load_surrogate(folder)
+    known = [item.structure for item in load_site_spectra([data]) if item.part == 0]
+    assert all(surrogate.domain_score(structure).max() <= 1 for structure in known)
+    lone = Structure([[0, 0, 0]], [29], 20 * np.eye(3))
+    assert surrogate.domain_score(lone)[0] > 1
+    carbide = Structure(known[0].positions, [29, 29, 8, 6], known[0].cell)
+    assert "C" in surrogate.elements and np.isinf(surrogate.domain_score(carbide)).all()
 
 
 def test_a_stopped_run_goes_on_to_the_same_heads(trained, matgl_folder, tmp_path):
@@ -181,7 +193,7 @@ def test_kernel_heads_follow_their_data_and_take_a_low_fidelity(matgl_folder, tm
     structures, dft, feff = (lambda p: (p[:2], p[2], p[3]))(write_files(tmp_path))
 
     def kernel(name: str, *data: Path) -> Path:
-        toml = config(tmp_path / f"{name}.toml", matgl_folder)
+        toml = config(tmp_path / f"{name}.toml", matgl_folder, left_out_networks=True)
         toml.write_text(toml.read_text().replace(
             "[model]", '[model]\nhead = "kernel"\nridge = 1e-4\nsites_per_network = 20'))
         return train([*structures, *data], tmp_path / name, toml)
@@ -196,6 +208,9 @@ def test_kernel_heads_follow_their_data_and_take_a_low_fidelity(matgl_folder, tm
         assert np.square(predicted - item.spectra).mean() < 0.2 * spread
         assert not np.allclose(*surrogate.spectra(
             torch.tensor(item.structure.positions), item.structure).numpy())  # members differ
+    left_out = read_config(both)["left_out"]
+    assert set(left_out["networks"]) == {"p0", "p1"} and len(left_out["site_error"]) == 100
+    assert surrogate.predict_sites_with_uncertainty(item.structure)[1].mean() > 0
     inputs = {folder: read_tensors(folder)["0.0_sites"] for folder in (plain, both)}
     assert inputs[both].shape[1] == inputs[plain].shape[1] + 6  # six components of FEFF
     assert inputs[both].dtype == torch.float16 and len(inputs[both]) == 40
@@ -213,7 +228,7 @@ def test_kernel_heads_follow_their_data_and_take_a_low_fidelity(matgl_folder, tm
 
 def test_features_are_computed_once(matgl_folder, tmp_path, monkeypatch):
     items = load_site_spectra([materials(tmp_path)])
-    features, _ = read_features({"path": str(matgl_folder)})
+    features, _ = read_features({"path": str(matgl_folder), "layers": "last"})
     first = FeatureTable(features, tmp_path / "f.safetensors")
     first.fill(items)
     again = FeatureTable(features, tmp_path / "f.safetensors")
