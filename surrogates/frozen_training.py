@@ -28,7 +28,7 @@ from diffxas.prior import build_options, refuse_other_run
 from diffxas.training import Schedule, train
 from diffxas.weights import save_model
 from surrogates.datasets import SiteSpectra, joined
-from surrogates.domain import domain_features, fit_domain
+from surrogates.domain import domain_of_data
 from surrogates.feature_table import FeatureTable
 from surrogates.frozen import (
     KERNEL_TENSORS,
@@ -384,7 +384,7 @@ def train_frozen(data: Sequence[SiteSpectra], options: Any, schedule: Schedule,
         record["left_out"] = left_out_errors(members, folds, config, table)
     if splits:
         record["left_out"] = network_errors(splits, config, options, schedule, table, folder)
-    save_model(folder, record, training_domain(data, config.elements) | {
+    save_model(folder, record, domain_of_data(data, config.elements, options.seed) | {
         f"{k}.{name}": tensor.half() if name.endswith("_sites") else tensor
         for k, member in enumerate(members) for name, tensor in member.state_dict().items()})
     return folder
@@ -409,16 +409,6 @@ def network_errors(splits: Sequence[NetworkSplit], config: FrozenConfig, options
         mean.append(of_mean)
     return {"networks": by_network, "site_error": np.sqrt(np.mean(site, 0)).tolist(),
             "mean_error": np.sqrt(np.mean(mean, 0)).tolist()}
-
-
-def training_domain(data: Sequence[SiteSpectra], elements: Sequence[str]) -> dict[str, Tensor]:
-    """Tensors of :mod:`surrogates.domain` for the labelled sites of all theories."""
-    known: dict[int, np.ndarray] = {}
-    for item in data:
-        if id(item.structure) not in known:
-            known[id(item.structure)] = domain_features(item.structure, elements).numpy()
-    return fit_domain(np.concatenate([known[id(item.structure)][item.sites] for item in data]),
-                      [item.parent for item in data for _ in item.sites])
 
 
 def left_out_errors(members: Sequence[Heads], folds: Sequence[Fold], config: FrozenConfig,

@@ -22,7 +22,6 @@ from diffxas.structure import Structure
 from diffxas.structure_files import write_structures
 from diffxas.weights import read_config, read_tensors
 from surrogates.datasets import load_site_spectra
-from surrogates.evaluation import training_mean
 from surrogates.feature_table import FeatureTable
 from surrogates.frozen import FrozenSurrogate
 from surrogates.frozen_training import read_features
@@ -141,7 +140,7 @@ def test_a_trained_model_follows_its_data_and_is_loaded_as_it_was(trained, tmp_p
     truth = np.concatenate([item.spectra for item in items])
     predicted = np.concatenate([surrogate.predict_sites(item.structure) for item in items])
     assert predicted.min() >= 0
-    np.testing.assert_allclose(training_mean(surrogate), truth.mean(0), atol=0.1)
+    np.testing.assert_allclose(surrogate.training_mean(), truth.mean(0), atol=0.1)
     assert np.square(predicted - truth).mean() < 0.3 * np.square(truth - truth.mean(0)).mean()
     members = surrogate.record["left_out"]["members"]
     assert len(members) == 2 and all(member["materials"] == 2 for member in members)
@@ -203,7 +202,7 @@ def test_kernel_heads_follow_their_data_and_take_a_low_fidelity(matgl_folder, tm
     spread = np.square(item.spectra - item.spectra.mean(0)).mean()
     for folder in (plain, both):
         surrogate = load_surrogate(folder)
-        assert training_mean(surrogate).shape == surrogate.energy.shape
+        assert surrogate.training_mean().shape == surrogate.energy.shape
         predicted = surrogate.predict_sites(item.structure)
         assert np.square(predicted - item.spectra).mean() < 0.2 * spread
         assert not np.allclose(*surrogate.spectra(
