@@ -41,17 +41,17 @@ def draw(left: Sequence[LeftOut]) -> Figure:
     figure = Figure(figsize=(11, 6.6), layout="constrained")
     axes = figure.subplots(2, 3)
     energy = left[0].items[0].energy
-    cells = sorted(((float(mae(error.mean(0), 0.0)), item, predicted)
-                    for one in left for error, item, predicted
+    cells = sorted(((float(mae(wrong.mean(0), 0.0)), item, predicted)
+                    for one in left for wrong, item, predicted
                     in zip(one.errors, one.items, one.predicted, strict=True)),
                    key=lambda cell: cell[0])
     for axis, place, word in zip(axes[0], (0, len(cells) // 2, -1), ("best", "median", "worst"),
                                  strict=True):
-        mae, item, predicted = cells[place]
+        error, item, predicted = cells[place]
         axis.plot(energy, item.spectra.mean(0), color="black", lw=1.8, label="DFT")
         axis.plot(energy, predicted.mean(0), color="#D55E00", lw=1.3, label="predicted")
         axis.set(title=f"{word} of {len(cells)} cells: {item.name}, "
-                       f"{item.structure.density:.1f} g/cm³\nMAE {mae:.4f}",
+                       f"{item.structure.density:.1f} g/cm³\nMAE {error:.4f}",
                  xlabel="energy (eV)", xlim=(280, 314))
     axes[0, 0].set_ylabel("mean over the cell (DFT units)")
     axes[0, 0].legend(frameon=False)
