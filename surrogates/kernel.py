@@ -44,6 +44,10 @@ CLIP = 5.0
 
 SOFTPLUS_BETA = 2000.0
 
+BLOCK = 256
+"""Sites at once: their kernels with all training sites then fit the processor's caches, which
+makes a cell of 10,000 atoms faster; the numbers are the same."""
+
 UNSEEN = 1e-3
 """Share of the sites' variance along axes that are dropped."""
 
@@ -162,6 +166,9 @@ class KernelSurrogate(Surrogate):
 
         All members share the low fidelity.
         """
+        return torch.cat([self._spectra_of_block(rows) for rows in invariants.split(BLOCK)], 1)
+
+    def _spectra_of_block(self, invariants: Tensor) -> Tensor:
         t = self.tensors
         d = clipped(invariants, t["center"], t["scale"], t["weight"]) @ t["axes"]
         if "low.alpha" in t:
