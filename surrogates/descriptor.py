@@ -124,20 +124,25 @@ def describe(config: DescriptorConfig, species: Tensor, vectors: Tensor, graph: 
         mask = torch.nn.functional.one_hot(species[neighbor], n_elements).to(values.dtype)
         return (mask[:, :, None] * values[:, None, :]).flatten(1)
 
+    reach = max(config.near_cutoff, config.far_cutoff)
+    close = (r < reach).nonzero()[:, 0]
+    harmonics = o3.spherical_harmonics(
+        list(range(config.l_max + 1)), vectors[close] / r[close, None], normalize=False,
+        normalization="component",
+    )
+    rows = {n: torch.triu_indices(n * n_elements, n * n_elements, device=r.device)
+            for n in (config.n_near, config.n_far)}
+
     def power(cutoff: float, n: int) -> Tensor:
-        near = (r < cutoff).nonzero()[:, 0]
-        center, neighbor = graph.center[near], graph.neighbor[near]
-        waves = gaussians(r[near], INNER, cutoff - 0.3, n) * fade(r[near], cutoff)[:, None]
+        inside = (r[close] < cutoff).nonzero()[:, 0]
+        edges = close[inside]
+        center, neighbor = graph.center[edges], graph.neighbor[edges]
+        waves = gaussians(r[edges], INNER, cutoff - 0.3, n) * fade(r[edges], cutoff)[:, None]
         waves = by_element(waves, neighbor)
-        harmonics = o3.spherical_harmonics(
-            list(range(config.l_max + 1)), vectors[near] / r[near, None], normalize=False,
-            normalization="component",
-        )
-        density = gather(waves[:, :, None] * harmonics[:, None, :], center)
-        rows, columns = torch.triu_indices(waves.shape[1], waves.shape[1], device=r.device)
+        density = gather(waves[:, :, None] * harmonics[inside][:, None, :], center)
         return torch.cat([
             (density[:, :, k * k : (k + 1) ** 2] @ density[:, :, k * k : (k + 1) ** 2].mT)
-            [:, rows, columns] / (2 * k + 1)
+            [:, *rows[n]] / (2 * k + 1)
             for k in range(config.l_max + 1)  # k is the order l
         ], 1)
 
