@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from diffxas.normalise import Normalisation
 
 ISOLATED = "holds an absorber without a neighbour, not to be trusted"
+OUTSIDE = "unlike the surrogate's training sites, its spectrum is a guess"
 
 OUTPUTS = ("compare.json", "compare.csv", "spectra.csv", "report.html",
            "figures/spectra.png", "figures/residuals.png")
@@ -127,8 +128,9 @@ def compare(target: Spectrum, labelled: Sequence[tuple[str, Structure]], model: 
         normalisation=normalisation, options=options, exclude=exclude)
     predicted = predict_table(labelled, model, progress=progress)
     rows, fits = rank_structures(observation, labelled, predicted.columns)
-    rows = [replace(row, notes=(*row.notes, ISOLATED)) if row.label in predicted.lone else row
-            for row in rows]
+    flags = ((ISOLATED, predicted.lone), (OUTSIDE, predicted.outside))
+    rows = [replace(row, notes=(*row.notes, *(
+        note for note, labels in flags if row.label in labels))) for row in rows]
     estimate = None
     if isinstance(observation, MeasuredObservation) and (model.element, model.edge) == ("C", "K"):
         estimate = pi_star_if_covered(observation, fits[rows[0].label])

@@ -91,3 +91,13 @@ def test_the_mean_spectrum_of_a_cell_ranks_its_own_density_first(shared_data, tm
         own = round(structures[held].density, 1)
         same = [label for label, s in others if round(s.density, 1) == own]
         assert {row.label for row in rows[:len(same)]} == set(same)
+
+
+def test_structures_unlike_the_training_sites_are_flagged(tmp_path):
+    class Bounded(TableSurrogate):
+        def domain_score(self, structure):
+            return np.full(2, 3.0 if structure.info["name"] == "dense" else 0.5)
+
+    rows = compare(TARGET, LABELLED, Bounded(SITES), tmp_path)
+    flagged = [row.label for row in rows if any("training sites" in note for note in row.notes)]
+    assert flagged == ["dense"] and "a guess" in read(tmp_path / "compare.csv")[-1]["notes"]
