@@ -175,7 +175,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small model of one's own."""
     folder = tmp_path_factory.mktemp("model")
     (folder / "c.toml").write_text('family = "kernel"\n[model]\nsites_per_network = 8\n'
-                                   '[model.descriptor]\nn_radial = 4\nn_angular = 2\nl_max = 1\n')
+                                   '[model.descriptor]\nn_near = 2\nn_far = 2\nl_max = 1\n')
     return train_surrogate(write_files(folder), folder / "model", folder / "c.toml")
 
 
@@ -207,7 +207,7 @@ DAMAGED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no JSON": (lambda folder: (folder / CONFIG).write_text("{half"), "must be JSON"),
     "JSON of something else": (lambda folder: (folder / CONFIG).write_text("[1]"),
                                "must hold a JSON object, received a list"),
-    "fewer members": (lambda folder: edited(folder, lambda c: c["model"].update(n_members=3)),
+    "fewer members": (lambda folder: edited(folder, lambda c: c["model"].update(n_members=9)),
                       "must hold the tensors that config.json describes"),
     "a prior": (lambda folder: edited(folder, lambda c: c.update(kind="prior")),
                 "must be a surrogate, received a prior"),

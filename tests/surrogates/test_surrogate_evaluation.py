@@ -16,7 +16,7 @@ from test_material_sites import toml
 import surrogates.evaluation_report
 from diffxas.errors import InputError
 from diffxas.weights import read_config
-from surrogates.evaluation import NINETY, training_mean
+from surrogates.evaluation import NINETY
 from surrogates.evaluation_data import common_grid, density_bins, group_names, resampled
 from surrogates.loading import load_surrogate
 from surrogates.metrics import eta, mse
@@ -29,8 +29,10 @@ left_out_networks = true
 sites_per_network = 20
 ridge_target = 0.01
 [model.descriptor]
-n_radial = 6
-n_angular = 3
+shells = [[1.2, 3.4, 0.4]]
+near_cutoff = 3.0
+n_near = 3
+n_far = 3
 l_max = 2
 """
 
@@ -106,11 +108,11 @@ def test_numbers_are_those_of_predictions_by_hand_and_parts_do_not_mix(trained, 
     mean, deviation = (np.concatenate(x) for x in zip(*map(
         surrogate.predict_sites_with_uncertainty, structures), strict=True))
     seen = np.concatenate([spectra_of(cell(k, 0.1 + 0.03 * k)) for k in range(2)])
-    np.testing.assert_allclose(training_mean(surrogate), seen.mean(0), atol=0.03)  # some drawn
+    np.testing.assert_allclose(surrogate.training_mean(), seen.mean(0), atol=0.03)  # some drawn
     row = row_of(content, "unseen")
     assert row["structures"] == row["networks"] == 2 and row["sites"] == 2 * N_ATOMS
     assert row["mse"] == pytest.approx(mse(mean, true).mean(), rel=1e-5)
-    assert row["eta"] == pytest.approx(eta(mean, true, training_mean(surrogate)), rel=1e-5)
+    assert row["eta"] == pytest.approx(eta(mean, true, surrogate.training_mean()), rel=1e-5)
     inside = np.abs(mean - true) <= NINETY * deviation
     assert row["coverage_90"] == pytest.approx(inside.mean(), abs=1e-3)
     halves = [np.abs((m - t).reshape(2, N_ATOMS, -1).mean(1)).mean() for m, t in [(mean, true)]]
@@ -184,9 +186,10 @@ def test_another_theory_is_refused_with_what_can_be_done(trained, no_figures, tm
     feff = [train / "networks.extxyz", train / "feff.npz"]
     out = tmp_path / "e"
     line = refused("evaluate", "surrogate", model, *feff, "--out", out)
-    assert "spectra of DFT C:K" in line and "received FEFF C:K" in line and "first theory" in line
-    line = refused("evaluate", "surrogate", model, *feff, "--theory", "FEFF", "--out", out)
-    assert "--theory must be DFT" in line and "received FEFF" in line
+    assert "spectra of DFT C:K" in line and "received FEFF C:K" in line
+    assert "add --theory FEFF" in line
+    line = refused("evaluate", "surrogate", model, *feff, "--theory", "OCEAN", "--out", out)
+    assert "--theory must be DFT or FEFF" in line and "received OCEAN" in line
     line = refused("evaluate", "surrogate", model, data, "--edge", "Cu:K", "--out", out)
     assert "must be C:K" in line and "received Cu:K" in line
     assert not out.exists()
@@ -206,7 +209,7 @@ def test_a_model_of_two_theories_is_judged_by_the_one_that_is_named(no_figures, 
     surrogate = load_surrogate(model, theory="FEFF")
     np.testing.assert_allclose(surrogate.energy, FEFF_GRID)
     true = np.concatenate([spectra_of(cell(k, 0.03 * k - 0.2), "FEFF")[::2] for k in (10, 11, 12)])
-    np.testing.assert_allclose(training_mean(surrogate), true.mean(0), atol=1e-5)
+    np.testing.assert_allclose(surrogate.training_mean(), true.mean(0), atol=1e-5)
     mean = np.concatenate([surrogate.predict_sites(cell(k, 0.03 * k - 0.2))[::2]
                            for k in (10, 11, 12)])
     assert row["mse"] == pytest.approx(mse(mean, true).mean(), rel=1e-3)
