@@ -8,13 +8,16 @@ break; the density rho is mapped along. With m = mean + z C in principal compone
 
 is fitted to mixtures of sites (:mod:`surrogates.mixtures`), R on networks that were left out. A
 target gives z with a covariance P (:mod:`surrogates.description_fit`), and the variance of the
-estimate is s^2 = W^T P W + R. Half the width of an interval is sqrt(q^2 s^2 + t^2 T^2):
+estimate is s^2 = W^T P W + R. Half the width of an interval is sqrt(q^2 s^2 + t^2 T^2 + u^2 U^2):
 
 - q is the 90 % quantile of errors over s on mixtures of left-out networks, seen through the same
   observation model with noise (split conformal prediction with locally weighted residuals: J. Lei
   and others, J. Am. Stat. Assoc. 113, 1094 (2018), sections 2.2 and 5.2);
 - T is the rms error on DFT spectra of networks whose densities had been left out of everything,
-  what a material of other making costs beyond that, and t Student's for their small number.
+  what a material of other making costs beyond that, and t Student's for their small number;
+- U, for measured targets alone, is the rms error on FEFF spectra of the training networks, which
+  pass for measurements: as far as an experiment is from DFT, another theory is, and its errors,
+  unlike noise, do not average out.
 
 Shares sum to one because the map is linear and the training's do; what leaves [0, 1] is cut.
 """
@@ -116,7 +119,8 @@ class DescriptionModel:
     ----------
     name : shipped name or folder
     record : ``config.json``
-    tensors : mean, components, error, slopes (n_components, 5); intercept, rest, transfer (5,)
+    tensors : mean, components, error, slopes (n_components, 5); intercept, rest, transfer,
+        theory (5,)
     """
 
     name: str
@@ -130,7 +134,8 @@ class DescriptionModel:
         basis = Basis(energy, *(self.tensors[key] for key in ("mean", "components", "error")))
         n, k = len(energy), len(basis.components)
         shapes = {"mean": (n,), "components": (k, n), "error": (n,), "intercept": (5,),
-                  "slopes": (k, len(QUANTITIES)), "rest": (5,), "transfer": (5,)}
+                  "slopes": (k, len(QUANTITIES)), "rest": (5,), "transfer": (5,),
+                  "theory": (5,)}
         for key, shape in shapes.items():
             if self.tensors[key].shape != shape:
                 raise ValueError(f"{key} has shape {self.tensors[key].shape}, not {shape}")
@@ -159,7 +164,9 @@ class DescriptionModel:
         factors = self.record["calibration"][kind]["factors"]
         q = np.array([factors[name] for name in QUANTITIES])
         t = float(self.record["transfer"]["factor"])
-        half: np.ndarray = np.hypot(q * deviations, t * self.tensors["transfer"])
+        u = float(self.record["theory"]["factor"]) if kind == "measured" else 0.0
+        half: np.ndarray = np.sqrt((q * deviations) ** 2 + (t * self.tensors["transfer"]) ** 2
+                                   + (u * self.tensors["theory"]) ** 2)
         return half
 
 
@@ -229,7 +236,8 @@ def described(model: DescriptionModel, observation: Observation, fit: ComponentF
                      f"to 0 to 100 %.",)
     estimate = None
     if (model.element, model.edge) == ("C", "K"):
-        estimate = pi_star_if_covered(observation, observation.fit(fit.spectrum))
+        estimate = pi_star_if_covered(observation, observation.fit(
+            fit.spectrum, start=fit.theta or None))
     return Description(tuple(estimates), warnings, undecided(estimates), observation.kind, reason,
                        observation, fit, widened, estimate)
 

@@ -10,7 +10,7 @@ residual over the target's root mean square, is taken without the misfit with ex
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -97,8 +97,6 @@ def fit_description(cells: Sequence[CellSites], energy: np.ndarray, error: np.nd
     -------
     ``config.json`` without what only the caller knows (licence, data), and the tensors
     """
-    from scipy.stats import t as student_t
-
     o = options or DescriptionOptions()
     rng = np.random.default_rng(o.seed)
     everything = Mixtures(cells, without=o.without)
@@ -126,8 +124,8 @@ def fit_description(cells: Sequence[CellSites], energy: np.ndarray, error: np.nd
                   "quantities": list(QUANTITIES), "level": LEVEL},
         "prior": dict(zip(QUANTITIES, np.quantile(values, [0.05, 0.95], 0).T.tolist(),
                           strict=True)),
-        "transfer": {"networks": n_transfer, "factor": float(student_t.ppf(
-            (1 + LEVEL) / 2, n_transfer)) if n_transfer else 0.0},
+        "transfer": {"networks": n_transfer, "factor": student_factor(n_transfer)},
+        "theory": {"targets": 0, "factor": 0.0},
         "options": asdict(o),
         "calibration": {kind: _calibrate(kind, parts, rest_error, o, rng)
                         for kind in ("computed", "measured")},
@@ -153,6 +151,35 @@ def fit_map(spectra: np.ndarray, values: np.ndarray, energy: np.ndarray, error: 
     z = (spectra - mean) @ (v[:n_components].T / (s[:n_components] / np.sqrt(len(spectra))))
     slopes = z.T @ (values - values.mean(0)) / len(z)  # the columns of z are orthonormal
     return LinearMap(Basis(energy, mean, components, error), slopes, values.mean(0))
+
+
+def student_factor(n: int) -> float:
+    """Standard deviations, estimated from n errors, of a two-sided interval; 0 for none."""
+    from scipy.stats import t as student_t
+
+    return float(student_t.ppf((1 + LEVEL) / 2, n)) if n else 0.0
+
+
+def with_theory(record: Mapping[str, Any], tensors: Mapping[str, Tensor],
+                targets: Sequence[tuple[Observation, np.ndarray]],
+                ) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The model with the error that measured targets of another theory show.
+
+    Parameters
+    ----------
+    record, tensors : of :func:`fit_description`
+    targets : observations and their true quantities (5,)
+    """
+    model = DescriptionModel("", record, {key: value.double().numpy()
+                                          for key, value in tensors.items()})
+    errors = []
+    for observation, truth in targets:
+        values, _ = model.moments(fit_components(observation, model.basis))
+        errors.append(np.append(np.clip(values[:-1], 0, 1), values[-1]) - truth)
+    size = torch.tensor(rms(np.stack(errors), 0), dtype=torch.float32)
+    return ({**record, "theory": {"targets": len(errors), "factor": student_factor(len(errors)),
+                                  "bias": np.mean(errors, axis=0).tolist()}},
+            {**tensors, "theory": size})
 
 
 def transfer_error(cells: Sequence[CellSites], energy: np.ndarray, error: np.ndarray,
@@ -185,7 +212,7 @@ def transfer_error(cells: Sequence[CellSites], energy: np.ndarray, error: np.nda
 
 def _tensors(one: LinearMap, rest: np.ndarray, transfer: np.ndarray) -> dict[str, np.ndarray]:
     return {"mean": one.basis.mean, "components": one.basis.components, "error": one.basis.error,
-            "slopes": one.slopes, "intercept": one.intercept, "rest": rest, "transfer": transfer}
+            "theory": np.zeros_like(rest), "slopes": one.slopes, "intercept": one.intercept, "rest": rest, "transfer": transfer}
 
 
 def _calibrate(kind: str, parts: Sequence[tuple[LinearMap, Mixtures]], rest: np.ndarray,

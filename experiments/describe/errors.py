@@ -10,22 +10,18 @@ from typing import Any
 import numpy as np
 
 from experiments.describe import models
-from surrogates.datasets import SiteSpectra
 from surrogates.description import Description, DescriptionModel, described, load_description
 from surrogates.description_fit import fit_components
 from surrogates.description_training import simulated
 from surrogates.loading import load_surrogate
-from surrogates.mixtures import QUANTITIES, CellSites, whole
-from surrogates.observation import MeasuredObservation, Observation
+from surrogates.mixtures import QUANTITIES, whole
+from surrogates.observation import Observation
 from surrogates.pi_star import pi_star_fraction
-from surrogates.targets import CARBON_WINDOW, MEASURED_NOISE
 
 SHOWN = ("sp", "sp2", "sp3", "density")
 KINDS = ("computed", "measured")
 DRAWS = 24
 """Simulated measurements of each density."""
-FEFF_TO_DFT = 4.6
-"""eV that FEFF energies lack against the DFT axis (4.25 to 5 over the sites that have both)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,7 +154,8 @@ def held_out_rows() -> list[dict[str, Any]]:
             targets = [(simulated(kind, cell.spectra.mean(0), model.basis.energy, 0.2, rng),
                         whole(cell)) for cell in cells]
             table.append(_held(label, kind, model, targets))
-    table.append(_held("FEFF, 4.6 eV added", "measured", model, feff_targets()))
+    table.append(_held("FEFF, 4.6 eV added, four cells a target", "measured", model,
+                       models.feff_targets(model.basis.energy, held=True)))
     return table
 
 
@@ -174,32 +171,6 @@ def _held(label: str, kind: str, model: DescriptionModel,
         line[f"{name} inside"] = float(row.inside(name).mean())
     line["widened"] = _widened(found)
     return line
-
-
-def feff_targets() -> list[tuple[Observation, np.ndarray]]:
-    """FEFF spectra of held-out networks as measured targets: means over a network's drawn sites.
-
-    Only some sites have FEFF spectra, so shares are counted on these; the density is the cell's.
-    """
-    held = models.held_out()
-    counted = {id(s): cell for _, s, cell in models.counted()}
-    groups: dict[str, list[tuple[SiteSpectra, CellSites]]] = {}
-    named = {cell.name: cell for cell in counted.values()}
-    for item in models.data():
-        if item.theory == "FEFF" and held & {item.name, item.parent} and item.name in named:
-            groups.setdefault(item.name, []).append((item, named[item.name]))
-    targets = []
-    grid = load_description().basis.energy
-    for items in groups.values():
-        mu = np.concatenate([item.spectra for item, _ in items]).mean(0).astype(float)
-        values = np.concatenate([cell.values[item.sites] for item, cell in items]).mean(0)
-        energy = items[0][0].energy + FEFF_TO_DFT
-        level = float(np.sqrt(np.mean(mu[(energy > CARBON_WINDOW[0])
-                                         & (energy < CARBON_WINDOW[1])] ** 2)))
-        targets.append((MeasuredObservation(energy, mu, grid, CARBON_WINDOW,
-                                            MEASURED_NOISE * level),
-                        np.append(values[:-1], items[0][1].density)))
-    return targets
 
 
 def pair_rows() -> list[dict[str, Any]]:
