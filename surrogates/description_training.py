@@ -212,7 +212,8 @@ def transfer_error(cells: Sequence[CellSites], energy: np.ndarray, error: np.nda
 
 def _tensors(one: LinearMap, rest: np.ndarray, transfer: np.ndarray) -> dict[str, np.ndarray]:
     return {"mean": one.basis.mean, "components": one.basis.components, "error": one.basis.error,
-            "theory": np.zeros_like(rest), "slopes": one.slopes, "intercept": one.intercept, "rest": rest, "transfer": transfer}
+            "theory": np.zeros_like(rest), "slopes": one.slopes, "intercept": one.intercept,
+            "rest": rest, "transfer": transfer}
 
 
 def _calibrate(kind: str, parts: Sequence[tuple[LinearMap, Mixtures]], rest: np.ndarray,
