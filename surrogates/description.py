@@ -282,9 +282,10 @@ def undecided(estimates: list[Estimate]) -> tuple[str, ...]:
     for one in estimates:
         if one.quantity != "other" and one.openness > UNDECIDED:
             scale, unit = (1.0, " g/cm3") if one.unit else (100.0, " %")
+            width = ("no narrower than" if one.openness >= 1 else
+                     f"{100 * one.openness:.0f} % as wide as")
             notes.append(f"The spectrum does not fix {one.quantity}: {scale * one.low:.3g} to "
-                         f"{scale * one.high:.3g}{unit} is {100 * one.openness:.0f} % as wide as "
-                         f"without any spectrum.")
+                         f"{scale * one.high:.3g}{unit} is {width} without any spectrum.")
     notes.append("The density is that of the bonded network; pores absorb nothing and are not "
                  "seen.")
     return tuple(notes)
