@@ -350,7 +350,7 @@ def test_without_lammps_structures_stay_unrelaxed_and_the_way_round_is_named(
     out = tmp_path / "run"
     options = replace(QUICK, guidance=False, relax=True)
     assert generate_to(None, out, options, progress=False) == 0
-    (warning,) = summary_of(out)["warnings"]
+    warning, *_ = summary_of(out)["warnings"]
     assert "unrelaxed" in warning and "--potential matgl:FOLDER" in warning
     assert warning in capsys.readouterr().out
     assert not (out / "relaxed.extxyz").exists() and (out / "structures.extxyz").exists()

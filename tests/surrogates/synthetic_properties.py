@@ -14,9 +14,10 @@ KERNEL = """
 family = "kernel"
 [model]
 n_references = 100
-length = 2.0
+length = 3.0
 [model.descriptor]
-shells = [[1.2, 3.4, 0.4]]
+shells = [[0.8, 3.4, 0.4]]
+group_weights = [1.0, 0.3, 0.1, 0.1, 0.7, 0.7]
 near_cutoff = 3.0
 n_near = 3
 n_far = 3
