@@ -28,7 +28,11 @@ import torch
 from e3nn import o3
 from torch import Tensor
 
+from diffxas.errors import InputError
 from diffxas.graph import Graph
+
+N_GROUPS = 6
+"""Groups of invariants, see :func:`group_sizes`."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,16 @@ class DescriptorConfig:
     bond_width: float = 0.5
     count_width: float = 0.4
     group_weights: tuple[float, ...] = (1.0, 0.7, 0.7, 0.5, 0.7, 0.7)
+
+    def __post_init__(self) -> None:
+        if min(self.n_near, self.n_far) < 2:
+            raise InputError(f"n_near and n_far must be at least 2, received {self.n_near} and "
+                             f"{self.n_far}: a group counts for nothing with a weight of 0 in "
+                             f"group_weights")
+        if len(self.group_weights) != N_GROUPS:
+            raise InputError(f"group_weights must hold {N_GROUPS} numbers, received "
+                             f"{len(self.group_weights)}: shells, near, far, neighbours' near, "
+                             f"own count, neighbours' counts")
 
 
 COUNTS = (1.0, 2.0, 3.0, 4.0)

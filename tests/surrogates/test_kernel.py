@@ -11,9 +11,11 @@ import torch
 from surrogate_fakes import GRID
 from synthetic_sites import FEFF_GRID, cell, labelled, spectra_of, wavy
 
+from diffxas.errors import InputError
 from diffxas.structure import Structure
 from diffxas.weights import read_config, read_tensors, save_model
 from surrogates.datasets import SiteSpectra
+from surrogates.descriptor import DescriptorConfig
 from surrogates.kernel import (
     CLIP,
     SOFTPLUS_BETA,
@@ -192,6 +194,13 @@ def test_spectra_are_never_negative_even_where_the_data_are_zero(surrogate):
     predicted = surrogate.predict_sites(NEW[0].structure)
     assert predicted.min() >= 0
     assert predicted[:, :5].max() < 1e-2 + np.log(2) / SOFTPLUS_BETA  # the pre-edge is zero
+
+
+@pytest.mark.parametrize(("options", "told"), [({"n_far": 1}, "at least 2"),
+                                               ({"group_weights": (1.0, 1.0)}, "6 numbers")])
+def test_sizes_that_make_no_descriptor_are_refused(options, told):
+    with pytest.raises(InputError, match=told):
+        DescriptorConfig(["C"], **options)
 
 
 def test_invariants_know_the_element_of_a_neighbour():
