@@ -41,7 +41,7 @@ def produce(setup: Setup, folder: RunFolder,
             unguided = [_sample(setup, folder, n, None, advance) for n in numbers]
         if setup.guided:
             assert setup.surrogate is not None, "a target comes with its surrogate"
-            calibration = calibrate(_denoiser(setup), setup.surrogate,
+            calibration = calibrate(_denoiser(setup), setup.surrogate.guiding(),
                                     [s.sampled for s in unguided], setup.options.seed)
         samples: list[Sample] = []
         for n in range(setup.options.samples):
@@ -122,7 +122,8 @@ def _draw(setup: Setup, number: int, calibration: Calibration | None,
     denoiser = _denoiser(setup)
     guide = None
     if calibration is not None and setup.target is not None and setup.surrogate is not None:
-        guide = SpectrumGuide(setup.surrogate, setup.target.observation, setup.system, calibration)
+        guide = SpectrumGuide(setup.surrogate.guiding(), setup.target.observation, setup.system,
+                              calibration)
         denoiser = GuidedDenoiser(denoiser, guide, calibration.sigma_on)
     # Outermost, so that prior and likelihood are sampled at one temperature.
     denoiser = TemperedDenoiser(denoiser, setup.temperature, setup.schedule.cold_low,

@@ -81,6 +81,10 @@ class Surrogate(ABC):
         value = self.record.get("left_out", {}).get(key) if self.theory == 0 else None
         return np.zeros(len(self.energy)) if value is None else np.array(value)
 
+    def guiding(self) -> Surrogate:
+        """What guides a sampler: the surrogate itself, or a part that is quicker."""
+        return self
+
     def training_mean(self) -> np.ndarray | None:
         """Mean spectrum of the training sites as the family weighs them, (n_grid,), or None."""
         return None

@@ -8,6 +8,8 @@ smaller than either, and their spread shows where the data do not decide (A. Kro
 Neural network ensembles, cross validation, and active learning, NIPS 7 (1995), equation 7:
 error of the mean = mean error - spread).
 
+The kernel part alone guides samplers (:meth:`CommitteeSurrogate.guiding`).
+
 The networks learn from the kernel, too: its low-fidelity spectra of all atoms of the training
 structures, few of which have a computed one, are a theory of their own beside the true ones
 (:func:`taught`). That halves what a network must find out by itself; on 2.0 g/cm3 left out, its
@@ -68,6 +70,16 @@ class CommitteeSurrogate(Surrogate):
                                   self.theory)
         copy.domain = self.domain
         return copy
+
+    def guiding(self) -> KernelSurrogate:
+        """The kernel part: less than half of the cost, and the networks stay a judge apart."""
+        kernel = self.parts[PARTS.index("kernel")]
+        assert isinstance(kernel, KernelSurrogate)
+        record = {**kernel.record, "left_out": self.record.get("left_out", {})}
+        found = KernelSurrogate(self.name, record, kernel.tensors, kernel.dtype, kernel.device,
+                                kernel.theory)
+        found.domain = self.domain
+        return found
 
     def training_mean(self) -> np.ndarray:
         """See :class:`surrogates.base.Surrogate`; the parts' mean."""

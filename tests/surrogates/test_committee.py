@@ -65,6 +65,16 @@ def test_its_spectra_are_those_of_all_members(folder):
     assert not torch.allclose(kernel.mean(0), network.mean(0), atol=1e-3)
 
 
+def test_its_kernel_part_guides_with_the_left_out_error_of_the_whole(folder):
+    model = load_surrogate(folder)
+    assert isinstance(model, CommitteeSurrogate)
+    guide, structure = model.guiding(), labelled(7).structure
+    x = torch.tensor(structure.positions)
+    torch.testing.assert_close(guide.spectra(x, structure), model.parts[0].spectra(x, structure))
+    np.testing.assert_array_equal(guide.mean_error, model.mean_error)
+    assert guide.mean_error.max() > 0 and guide.guiding() is guide
+
+
 def test_it_has_a_domain_left_out_errors_and_a_training_mean(folder):
     model = load_surrogate(folder)
     structure = labelled(0).structure
