@@ -55,4 +55,4 @@ def _residuals(axis: Axes, case: Case) -> None:
                           color=COLOURS[name], mfc=face)
     axis.set_xticks(range(len(names)), names, rotation=30, ha="right")
     axis.set(ylabel="residual (DFT units)", ylim=(0, None),
-             title="circles: guide, diamonds: judge; open: relaxed")
+             title="circles: guide, diamonds: judge\nopen: relaxed")

@@ -182,7 +182,7 @@ def draw(rows: Sequence[Mapping[str, Any]], energy: np.ndarray,
         right.plot(middle, place, "o", color="white", mec="black", ms=5)
     right.axvline(1, color="#D55E00", lw=1)
     right.set(yticks=range(len(labels)), yticklabels=labels, xscale="log",
-              xlabel="score (right of the line: flagged); 1, 25, 50, 75, 99 % of the sites")
+              xlabel="score; above 1 flagged (1, 25, 50, 75, 99 % of the sites)")
     right.invert_yaxis()
     return figure
 
