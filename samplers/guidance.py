@@ -14,10 +14,9 @@ theorem 1). By Tweedie's formula that is a denoiser again:
 The denoised estimate is a blur at high noise, whose spectrum differs from that of the structure
 behind it. The difference is measured on unguided samples (:func:`calibrate`): its mean at a noise
 level is added to the spectrum of an estimate, and what it scatters beyond that mean, left out one
-sample at a time, joins the variance of the likelihood, as do the surrogate's error on left-out
-densities and the spread of its members at the estimate: where the members disagree, the target
-pulls less. Guidance sets in only below the noise level
-where that scatter falls under the spread of unguided samples.
+sample at a time, joins the variance of the likelihood, as does the spread of the surrogate's
+members at the estimate: where they disagree, the target pulls less. Guidance sets in only below the
+noise level where that scatter falls under the spread of unguided samples.
 
 The systematic part of the error is one number for the whole cell whatever its size, while the prior
 grows with the number of atoms N: l is multiplied by N / N_REFERENCE, so that guidance neither fades
@@ -230,9 +229,7 @@ class SpectrumGuide:
         """
         scale = self.observation.spread / max(float(mu.std()), 1e-12)
         blur = self.calibration.error_at(sigma)
-        own = float(rms(self.surrogate.mean_error))
-        level = float(np.hypot(self.observation.noise, scale * np.hypot(np.hypot(blur, own),
-                                                                        spread)))
+        level = float(np.hypot(self.observation.noise, scale * np.hypot(blur, spread)))
         fit = self.observation.fit(mu, start=self.theta or None, noise=level)
         self.theta = dict(fit.theta)
         return fit

@@ -303,23 +303,21 @@ def test_a_guided_walk_meets_the_spectrum_that_an_unguided_one_misses():
 
 
 class Disagreeing(PositionSurrogate):
-    """Two members of equal mean, apart by a constant; and an error on left-out data."""
+    """Two members of equal mean, apart by a constant."""
 
-    def __init__(self, apart: float, error: float = 0.0) -> None:
+    def __init__(self, apart: float) -> None:
         super().__init__()
         self.apart = apart
-        self.record = {**self.record, "left_out": {"mean_error": [error] * len(self.energy)}}
 
     def spectra(self, positions, structure):
         one = super().spectra(positions, structure)
         return torch.cat([one + self.apart, one - self.apart])
 
 
-@pytest.mark.parametrize("doubtful", [Disagreeing(0.05), Disagreeing(0.0, 0.05)])
-def test_where_members_disagree_or_erred_elsewhere_the_target_pulls_less(doubtful):
+def test_where_members_disagree_the_target_pulls_less():
     system, seen = cell(5), observation("computed")
     forces = []
-    for surrogate in (Disagreeing(0.0), doubtful):
+    for surrogate in (Disagreeing(0.0), Disagreeing(0.05)):
         x = torch.tensor(system.positions, requires_grad=True)
         guide = SpectrumGuide(surrogate, seen, system, calibration([0.0, 0.0]))
         (gradient,) = torch.autograd.grad(guide(x, 0.15), x)
