@@ -94,11 +94,13 @@ def neighbors(
     home = np.where(pbc, np.floor(fractional), 0.0)
     # A box of its grid is as long as the cutoff: few atoms in a huge cell need longer ones.
     reach = max(float(cutoff), (abs(np.linalg.det(cell)) / MOST_BOXES) ** (1 / 3))
-    i, j, shift, r = neighbour_list(
-        "ijSd", positions=positions - home @ cell, cell=cell, pbc=pbc, cutoff=reach
+    longer = reach > cutoff
+    i, j, shift, *distance = neighbour_list(
+        "ijSd" if longer else "ijS", positions=positions - home @ cell, cell=cell, pbc=pbc,
+        cutoff=reach
     )
-    if reach > cutoff:
-        near = r < cutoff
+    if longer:
+        near = distance[0] < cutoff
         i, j, shift = i[near], j[near], shift[near]
     shift = shift + home[i] - home[j]
     return i.astype(np.int64), j.astype(np.int64), shift

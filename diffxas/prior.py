@@ -30,8 +30,9 @@ from diffxas.weights import find_model, load_weights, read_config, save_model
 
 SHIPPED = Path(__file__).parent / "weights_prior"
 AFTERWARDS = ("sampling", "levels", "cutoffs", "licence")
-LEVELS = ("bond_low", "bond_high", "cold_low", "cold_high")
 """Of a model's record, what says how it is used and can change when its training is over."""
+LEVELS = ("bond_low", "bond_high", "cold_low", "cold_high")
+"""What ``levels`` may hold, see :class:`PriorTraining`."""
 
 
 @dataclass(frozen=True)

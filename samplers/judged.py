@@ -74,13 +74,13 @@ def look_at(setup: Setup, structure: Structure) -> Seen:
         labelled = labelled.with_arrays(fixed=fixed.astype(np.int64))
     if setup.surrogate is None:
         return Seen(labelled, None, np.empty(0, dtype=np.int64), None, None, None, found)
-    sites, deviation = setup.surrogate.predict_sites_with_uncertainty(structure)
+    score = setup.surrogate.domain_score(structure)
+    sites, deviation = setup.surrogate.predict_sites_with_uncertainty(structure, score)
     absorbers = setup.surrogate.absorbers(structure)
     columns = {"pi_star": np.zeros(len(structure)), "mu_deviation": np.zeros(len(structure))}
     if setup.surrogate.element == "C":
         columns["pi_star"][absorbers] = pi_star_per_atom(sites, setup.surrogate.energy)
     columns["mu_deviation"][absorbers] = rms(deviation, 1)
-    score = setup.surrogate.domain_score(structure)
     if score is not None:
         columns["domain_score"] = np.zeros(len(structure))
         columns["domain_score"][absorbers] = score

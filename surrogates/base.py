@@ -140,20 +140,22 @@ class Surrogate(ABC):
 
     def predict_sites(self, structure: Structure) -> np.ndarray:
         """Spectra of the absorbers, mean over the members, (n_absorbers, n_grid)."""
-        return self._members(structure).mean(0)
+        return self.predict_members(structure).mean(0)
 
-    def predict_sites_with_uncertainty(self, structure: Structure) -> tuple[np.ndarray, np.ndarray]:
+    def predict_sites_with_uncertainty(
+            self, structure: Structure, score: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Mean over members and one standard deviation, each (n_absorbers, n_grid).
 
         See :mod:`surrogates.calibration`; beyond the training domain the deviation grows with the
-        distance from it.
+        distance from it, ``score`` (n_absorbers,), computed where it is not given.
         """
-        members = self._members(structure)
-        score = self.domain_score(structure)
+        members = self.predict_members(structure)
+        score = self.domain_score(structure) if score is None else score
         deviation = site_deviation(members, self.site_error, self.site_factor, score)
         return members.mean(0), deviation
 
-    def _members(self, structure: Structure) -> np.ndarray:
+    def predict_members(self, structure: Structure) -> np.ndarray:
         """Spectra by every member, (n_members, n_absorbers, n_grid)."""
         self.absorbers(structure)
         with torch.no_grad():

@@ -28,6 +28,12 @@ SMOOTHED = 5
 """Energies over which c(E) is averaged."""
 
 
+def spread_of_members(members: np.ndarray) -> np.ndarray:
+    """s(E) of the module's docstring, (n_sites, n_grid); zero where there is one member."""
+    return (np.asarray(members.std(0, ddof=1)) if len(members) > 1
+            else np.zeros(members.shape[1:]))
+
+
 def site_deviation(members: np.ndarray, error: np.ndarray, factor: np.ndarray,
                    score: np.ndarray | None = None) -> np.ndarray:
     """d(E) of the module's docstring, (n_sites, n_grid).
@@ -38,8 +44,7 @@ def site_deviation(members: np.ndarray, error: np.ndarray, factor: np.ndarray,
     error, factor : a and c, (n_grid,)
     score : q, (n_sites,); inside the domain where it is not given
     """
-    spread = members.std(0, ddof=1) if len(members) > 1 else np.zeros(members.shape[1:])
-    deviation = factor * np.hypot(spread, error)
+    deviation = factor * np.hypot(spread_of_members(members), error)
     if score is not None:
         deviation = deviation * np.maximum(score, 1.0)[:, None]
     assert deviation.shape == members.shape[1:]

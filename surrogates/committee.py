@@ -12,8 +12,8 @@ The kernel part alone guides samplers (:meth:`CommitteeSurrogate.guiding`).
 
 The networks learn from the kernel, too: its low-fidelity spectra of all atoms of the training
 structures, few of which have a computed one, are a theory of their own beside the true ones
-(:func:`taught`). That halves what a network must find out by itself; on 2.0 g/cm3 left out, its
-site MSE fell from 0.0049 to 0.0045.
+(:func:`taught`). With 2.0 g/cm3 left out a network's site MSE was 0.0049 without (4,000 steps) and
+0.0045 with it (6,000 steps).
 """
 
 from __future__ import annotations
@@ -58,10 +58,7 @@ class CommitteeSurrogate(Surrogate):
             if family == "kernel":
                 parts.append(KernelSurrogate(name, own, mine, torch.float32, device, place))
             else:
-                network = EquivariantSurrogate.from_tensors(name, own, mine, place)
-                for member in network.members:
-                    member.to(device)
-                parts.append(network)
+                parts.append(EquivariantSurrogate.from_tensors(name, own, mine, place, device))
         return cls(name, record, parts, theory)
 
     def to(self, dtype: torch.dtype) -> CommitteeSurrogate:

@@ -253,11 +253,11 @@ def _judged(model: Surrogate, item: SiteSpectra, split: np.ndarray, part: str,
     absorbers = model.absorbers(item.structure)
     rows = {int(atom): k for k, atom in enumerate(absorbers)}
     chosen = [rows[int(site)] for site in item.sites]
-    mean, deviation = model.predict_sites_with_uncertainty(item.structure)
+    score = model.domain_score(item.structure)
+    mean, deviation = model.predict_sites_with_uncertainty(item.structure, score)
     if not np.isfinite(mean).all():
         raise RunError(f"the surrogate {model.name} predicted NaN or infinity for {item.name}: "
                        f"look for atoms that nearly coincide")
-    score = model.domain_score(item.structure)
     return Judged(item, resampled(model.energy, mean[chosen], item.energy),
                   resampled(model.energy, deviation[chosen], item.energy),
                   None if score is None else score[chosen],

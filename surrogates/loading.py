@@ -55,10 +55,7 @@ def load_surrogate(name: str | Path, device: str = "cpu", edge: str | None = Non
             surrogate = FrozenSurrogate.from_tensors(label, record, tensors, folder,
                                                      index).to(device=device)
         elif family == "equivariant":
-            surrogate = equivariant = EquivariantSurrogate.from_tensors(label, record, tensors,
-                                                                        index)
-            for member in equivariant.members:
-                member.to(device)
+            surrogate = EquivariantSurrogate.from_tensors(label, record, tensors, index, device)
         else:
             raise InputError(f"the surrogate's family must be committee, kernel, equivariant or "
                              f"frozen, received {family!r} in {folder}: use the version that wrote "

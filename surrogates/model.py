@@ -200,7 +200,7 @@ class EquivariantSurrogate(Surrogate):
 
     @classmethod
     def from_tensors(cls, name: str, record: Mapping[str, Any], tensors: Mapping[str, Tensor],
-                     theory: int = 0) -> EquivariantSurrogate:
+                     theory: int = 0, device: str = "cpu") -> EquivariantSurrogate:
         """From what a model folder holds."""
         config = SurrogateConfig.from_dict(record["model"])
         members = []
@@ -210,7 +210,7 @@ class EquivariantSurrogate(Surrogate):
             network.load_state_dict({key.removeprefix(prefix): value
                                      for key, value in tensors.items() if key.startswith(prefix)})
             network.requires_grad_(False)
-            members.append(network.eval())
+            members.append(network.eval().to(device))
         return cls(name, record, members, theory)
 
     def to(self, dtype: torch.dtype) -> EquivariantSurrogate:

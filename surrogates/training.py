@@ -26,7 +26,7 @@ from diffxas.prior import build_options, read_toml, refuse_other_run
 from diffxas.training import Schedule, train
 from diffxas.weights import save_model
 from surrogates.base import Surrogate
-from surrogates.calibration import calibrated_factor
+from surrogates.calibration import calibrated_factor, spread_of_members
 from surrogates.committee import PARTS, committee_model, taught
 from surrogates.datasets import SiteSpectra, joined
 from surrogates.domain import domain_of_data
@@ -64,7 +64,8 @@ class SurrogateTraining:
     batch : theory -> structures a step (1 where it says nothing)
     max_sites : at most so many sites of a structure a step, drawn anew each time
     axis_note : what is known of the energy axis; stored with the weights
-    family : ``equivariant`` (:mod:`surrogates.model`), ``kernel`` (:mod:`surrogates.kernel`) or
+    family : ``equivariant`` (:mod:`surrogates.model`), ``kernel`` (:mod:`surrogates.kernel`),
+        ``committee`` of both (:mod:`surrogates.committee`; [model.kernel], [model.equivariant]) or
         ``frozen`` (:mod:`surrogates.frozen`, no jitter)
     left_out_networks : measure the error with each network of the first theory left out in turn
     allow_leak : let ``exclude``, or the data's own split, cut through a network
@@ -433,8 +434,5 @@ def structure_spectra(surrogate: Surrogate, item: SiteSpectra) -> np.ndarray:
 def structure_members(surrogate: Surrogate, item: SiteSpectra) -> tuple[np.ndarray, np.ndarray]:
     """Mean and spread of the members for the labelled sites, each (n_sites, n_grid)."""
     rows = {int(atom): k for k, atom in enumerate(surrogate.absorbers(item.structure))}
-    with torch.no_grad():
-        every = surrogate.spectra(torch.tensor(item.structure.positions), item.structure)
-    members = every[:, [rows[int(site)] for site in item.sites]].double().cpu().numpy()
-    spread = members.std(0, ddof=1) if len(members) > 1 else np.zeros(members.shape[1:])
-    return members.mean(0), spread
+    members = surrogate.predict_members(item.structure)[:, [rows[int(s)] for s in item.sites]]
+    return members.mean(0), spread_of_members(members)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 
 HERE = Path(__file__).resolve().parent
@@ -30,7 +29,12 @@ from experiments.common import (  # noqa: E402
 )
 from experiments.surrogate.table import all_data  # noqa: E402
 from surrogates.base import Surrogate  # noqa: E402
-from surrogates.calibration import calibrated_factor, coverage, site_deviation  # noqa: E402
+from surrogates.calibration import (  # noqa: E402
+    calibrated_factor,
+    coverage,
+    site_deviation,
+    spread_of_members,
+)
 from surrogates.datasets import SiteSpectra  # noqa: E402
 from surrogates.loading import load_surrogate  # noqa: E402
 from surrogates.metrics import error_along_energy  # noqa: E402
@@ -59,7 +63,7 @@ class LeftOut:
     @property
     def spreads(self) -> list[np.ndarray]:
         """Of the members."""
-        return [m.std(0, ddof=1) for m in self.members]
+        return [spread_of_members(m) for m in self.members]
 
 
 def look(density: float, data: Sequence[SiteSpectra]) -> LeftOut:
@@ -70,9 +74,7 @@ def look(density: float, data: Sequence[SiteSpectra]) -> LeftOut:
     assert not known & {d.parent for d in test}
     members, errors, scores = [], [], []
     for item in test:
-        with torch.no_grad():
-            every = surrogate.spectra(torch.tensor(item.structure.positions), item.structure)
-        members.append(every[:, item.sites].double().numpy())
+        members.append(surrogate.predict_members(item.structure)[:, item.sites])
         errors.append(members[-1].mean(0) - item.spectra)
         score = surrogate.domain_score(item.structure)
         assert score is not None
