@@ -30,6 +30,7 @@ from diffxas.commands import analyse, inspect, quench, relax, train_prior
 from diffxas.composition import composition_elements
 from diffxas.errors import InputError
 from diffxas.spectrum import parse_edge
+from samplers.algorithms import DEFAULT, NAMES
 from samplers.evaluate_command import evaluate
 from samplers.geometry import DENSEST, DENSEST_OF_ALL, LOOSEST
 from samplers.models_command import models
@@ -107,6 +108,11 @@ def train() -> None:
               help="Steps of the reverse diffusion.")
 @click.option("--no-guidance", "guidance", is_flag=True, flag_value=False, default=True,
               help="Sample the prior alone; a TARGET is then only compared with.")
+@click.option("--guide", "guides", multiple=True, metavar="KIND:WHAT",
+              help="What else is asked of the structures; repeatable, guides add. "
+                   "See README, Guides.")
+@click.option("--algorithm", default=DEFAULT, show_default=True, metavar="NAME",
+              help="How the posterior is sampled: " + ", ".join(NAMES) + ".")
 @click.option("--kind", metavar="LABEL",
               help="Which training data to resemble, one of the prior's labels.  [default: any "
                    "when guided, melt-quenched when not]")
@@ -196,9 +202,9 @@ def check_request(target: Path | None, options: Mapping[str, Any]) -> None:
     if restraint is not None and not 0 <= restraint < math.inf:
         raise InputError(f"--relax-restraint must be 0 eV/angstrom^2 or more, received "
                          f"{restraint:g}: 1 is gentle, 10 stiff")
-    if target is None and options["guidance"]:
-        raise InputError("TARGET must be a spectrum file, received none: name one, or add "
-                         "--no-guidance to sample the prior alone")
+    if target is None and options["guidance"] and not options["guides"]:
+        raise InputError("TARGET must be a spectrum file, received none: name one, ask for "
+                         "something with --guide, or add --no-guidance to sample the prior alone")
     if target is None and options["columns"] is not None:
         raise InputError(f"--columns must go with a TARGET, received {options['columns']!r} "
                          f"without one: leave it out")

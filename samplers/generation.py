@@ -19,10 +19,12 @@ from diffxas.errors import RunError
 from diffxas.run_folder import Record, RunFolder
 from diffxas.spectrum import Spectrum
 from diffxas.structure import Structure
+from samplers.algorithms import DEFAULT, find_algorithm
 from samplers.setup import GenerateOptions, Sample, Setup, set_up
 
 if TYPE_CHECKING:
-    from samplers.guidance import Calibration
+    from samplers.calibration import Calibration
+    from samplers.guides.base import Guides
 
 UNGUIDED = 2
 UNGUIDED_NUMBER = 1_000_000
@@ -32,20 +34,22 @@ UNGUIDED_NUMBER = 1_000_000
 def produce(setup: Setup, folder: RunFolder,
             progress: bool) -> tuple[list[Sample], list[Sample], Calibration | None]:
     """Draw (or load) unguided samples, the calibration and all samples, in order."""
-    from samplers.guidance import calibrate
+    from samplers.calibration import calibrate
+    from samplers.guides.base import ObservedGuide
 
     unguided, calibration = [], None
     with _bar(setup, progress) as advance:
-        if setup.target is not None:
+        if setup.compared:
             numbers = range(UNGUIDED_NUMBER, UNGUIDED_NUMBER + UNGUIDED)
-            unguided = [_sample(setup, folder, n, None, advance) for n in numbers]
-        if setup.guided:
-            assert setup.surrogate is not None, "a target comes with its surrogate"
-            calibration = calibrate(_denoiser(setup), setup.surrogate.guiding(),
-                                    [s.sampled for s in unguided], setup.options.seed)
+            unguided = [_sample(setup, folder, n, False, advance) for n in numbers]
+        for guide in setup.guides:
+            if isinstance(guide, ObservedGuide):
+                guide.calibration = calibrate(_denoiser(setup), guide,
+                                              [s.sampled for s in unguided], setup.options.seed)
+                calibration = calibration or guide.calibration
         samples: list[Sample] = []
         for n in range(setup.options.samples):
-            samples.append(_sample(setup, folder, n, calibration, advance))
+            samples.append(_sample(setup, folder, n, setup.guided, advance))
             _write_finished(setup, folder.path, samples)
     return samples, unguided, calibration
 
@@ -66,7 +70,8 @@ def _bar(setup: Setup, progress: bool) -> Iterator[Callable[[int, str], None]]:
     """A bar over the denoiser calls of the whole run; yields (calls, what) -> None."""
     from tqdm import tqdm
 
-    count = setup.options.samples + (UNGUIDED if setup.target is not None else 0)
+    walks = find_algorithm(setup.options.algorithm).walks if setup.guided else 1
+    count = setup.options.samples * walks + (UNGUIDED if setup.compared else 0)
     with tqdm(total=count * setup.schedule.calls, unit="call", disable=not progress) as bar:
         def advance(calls: int, what: str) -> None:
             bar.set_description(what)
@@ -81,22 +86,22 @@ def _denoiser(setup: Setup) -> Any:
     return PriorDenoiser(setup.prior, setup.system, setup.kind)
 
 
-def _sample(setup: Setup, folder: RunFolder, number: int, calibration: Calibration | None,
+def _sample(setup: Setup, folder: RunFolder, number: int, guided: bool,
             advance: Callable[[int, str], None]) -> Sample:
     """One sample, from the folder if it was finished before."""
-    guided = calibration is not None
     unguided = number >= UNGUIDED_NUMBER
     label = f"unguided {number - UNGUIDED_NUMBER}" if unguided else f"sample {number}"
     name = label.replace(" ", "_")
     record = folder.load(name)
     if record is None:
-        record = _draw(setup, number, calibration, lambda: advance(1, label))
+        record = _draw(setup, number, guided, lambda: advance(1, label))
         if not unguided and setup.relaxation is not None:
             advance(0, f"{label}, relaxing")
             record = _relaxed(setup, record)
         folder.save(name, record)
     else:
-        advance(setup.schedule.calls, label)
+        walks = find_algorithm(setup.options.algorithm).walks if guided else 1
+        advance(setup.schedule.calls * walks, label)
     sampled = setup.system.with_positions(record.arrays["positions"])
     relaxed = None
     if "relaxed" in record.arrays:
@@ -104,47 +109,51 @@ def _sample(setup: Setup, folder: RunFolder, number: int, calibration: Calibrati
             record.arrays["relaxed"], setup.system.numbers, record.arrays["relaxed_cell"],
             setup.system.pbc, info={"energy": record.values["relaxation"]["energy"]},
             arrays={"forces": record.arrays["forces"]})
-    trace = record.arrays["trace"] if guided else np.empty((0, 2))
-    return Sample(number, sampled, relaxed, trace, record.values.get("relaxation", {}),
-                  record.values["seconds_sampling"])
+    return Sample(number, sampled, relaxed, record.arrays["trace"],
+                  record.values.get("relaxation", {}), record.values["seconds_sampling"],
+                  record.values["calls"])
 
 
-def _draw(setup: Setup, number: int, calibration: Calibration | None,
-          advance: Callable[[], None]) -> Record:
+def _draw(setup: Setup, number: int, guided: bool, advance: Callable[[], None]) -> Record:
     """Walk from noise to a structure."""
     import torch
 
-    from samplers.guidance import GuidedDenoiser, SpectrumGuide
-    from samplers.sampling import sample
-    from samplers.tempered import TemperedDenoiser
+    from samplers.algorithms.base import Problem
+    from samplers.guides.spectrum import SpectrumGuide
 
     begun = time.monotonic()
-    denoiser = _denoiser(setup)
-    guide = None
-    if calibration is not None and setup.target is not None and setup.surrogate is not None:
-        guide = SpectrumGuide(setup.surrogate.guiding(), setup.target.observation, setup.system,
-                              calibration)
-        denoiser = GuidedDenoiser(denoiser, guide, calibration.sigma_on)
-    # Outermost, so that prior and likelihood are sampled at one temperature.
-    denoiser = TemperedDenoiser(denoiser, setup.temperature, setup.schedule.cold_low,
-                                setup.schedule.cold_high)
-    if setup.arrangement is not None:
-        denoiser = setup.arrangement.confined(denoiser)
-    seed = setup.options.seed
-    x = torch.tensor(_start(setup, number))
+    guide = fresh_guides(setup) if guided else None
+    problem = Problem(
+        _denoiser(setup), guide, setup.schedule, lambda n: torch.tensor(_start(setup, n)),
+        setup.options.seed,
+        None if setup.arrangement is None else setup.arrangement.confined)
+    algorithm = find_algorithm(setup.options.algorithm if guided else DEFAULT)
     with torch.no_grad():
-        x = sample(denoiser, x, setup.schedule, seed, number, lambda _: advance())
-    positions = x.numpy()
+        drawn = algorithm.draw(problem, number, lambda _: advance())
+    positions = drawn.positions.numpy()
     if not np.isfinite(positions).all():
         raise RunError(f"positions must stay finite, received NaN in sample {number}: "
                        f"choose another --seed, and report this")
-    trace = np.array(guide.trace if guide else []).reshape(-1, 2)
-    if setup.target is not None:
-        trace[:, 1] *= setup.target.unit_step
+    traces = [one.trace for one in (guide.guides if guide else ())
+              if isinstance(one, SpectrumGuide)]
+    trace = np.array(traces[0] if traces else []).reshape(-1, 2)
     placed = (setup.system.with_positions(positions).wrapped().positions
               if setup.arrangement is None else setup.arrangement.placed(positions))
     return Record({"positions": placed, "trace": trace},
-                  {"seconds_sampling": time.monotonic() - begun})
+                  {"seconds_sampling": time.monotonic() - begun, "calls": drawn.calls})
+
+
+def fresh_guides(setup: Setup) -> Guides:
+    """The run's guides without what an earlier walk left in them."""
+    from samplers.guides.base import Guides, ObservedGuide
+
+    found = []
+    for guide in setup.guides:
+        new = guide.at(setup.system)
+        if isinstance(guide, ObservedGuide) and isinstance(new, ObservedGuide):
+            new.calibration = guide.calibration
+        found.append(new)
+    return Guides(found)
 
 
 def _start(setup: Setup, number: int) -> np.ndarray:

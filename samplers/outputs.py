@@ -22,7 +22,7 @@ from surrogates.pi_star import pi_star_if_covered
 
 if TYPE_CHECKING:
     from diffxas.report import ReportContent
-    from samplers.guidance import Calibration
+    from samplers.calibration import Calibration
 
 APART = 10.0
 """Least vacuum, angstrom, beside a slab in a LAMMPS data file, which has no periodic flags."""

@@ -17,7 +17,7 @@ from surrogates.observation import MeasuredObservation
 from surrogates.pi_star import pi_star_if_covered
 
 if TYPE_CHECKING:
-    from samplers.guidance import Calibration
+    from samplers.calibration import Calibration
 
 
 def versions() -> dict[str, str]:

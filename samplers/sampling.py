@@ -51,8 +51,9 @@ class SamplingSchedule:
 
     Levels fall from ``sigma_max`` to ``bond_high`` and from ``bond_low`` to ``sigma_min`` in equal
     ratios, and in between by equal steps: there bonds are made and broken, and ``bond_share`` of
-    the calls are spent. ``eta`` is that of the module's text; ``noise_scale`` multiplies the noise
-    where the walk is tempered, between ``cold_low`` and ``cold_high``. ``begin`` is the level at
+    the calls are spent. ``eta`` is that of the module's text. From ``cold_low`` to ``cold_high``
+    the walk is tempered: the prior's score is divided by ``temperature``, the noise multiplied by
+    ``noise_scale`` (:mod:`samplers.tempered`). ``begin`` is the level at
     which the walk is entered, and above which it never rises; None for ``sigma_max``.
     """
 
@@ -65,6 +66,7 @@ class SamplingSchedule:
     cold_low: float = COLD_LOW
     cold_high: float = COLD_HIGH
     eta: float = 20.0
+    temperature: float = 1.0
     noise_scale: float = 1.0
     begin: float | None = None
 
@@ -79,6 +81,14 @@ class SamplingSchedule:
     def is_cold(self, sigma: float) -> bool:
         """Whether the walk is tempered at a level."""
         return self.cold_low < sigma < self.cold_high
+
+    def temperature_at(self, sigma: float) -> float:
+        """By which the prior's score is divided at a level."""
+        return self.temperature if self.is_cold(sigma) else 1.0
+
+    def noise_scale_at(self, sigma: float) -> float:
+        """By which the noise put back is multiplied at a level."""
+        return self.noise_scale if self.is_cold(sigma) else 1.0
 
     @property
     def calls(self) -> int:
@@ -181,7 +191,7 @@ def walk(denoiser: Denoiser, x: Tensor, schedule: SamplingSchedule, seed: int, s
         if sigma_next > 0:
             h = math.log(sigma / sigma_next)
             z = noise.normal(seed, sample, index + 1, len(x), stream=STREAM_STEPS)
-            scale = schedule.noise_scale if schedule.is_cold(sigma) else 1.0
+            scale = schedule.noise_scale_at(sigma)
             back = scale * sigma_next * math.sqrt(-math.expm1(-2 * schedule.eta * h))
             x = x + back * torch.as_tensor(z, dtype=x.dtype, device=x.device)
         last = Step(index, sigma, x_0, x)

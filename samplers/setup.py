@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,12 +14,15 @@ from diffxas.errors import InputError
 from diffxas.neighbourhood import Pairs, bonds
 from diffxas.spectrum import Spectrum, parse_edge
 from diffxas.structure import Structure
+from samplers.algorithms import DEFAULT, find_algorithm
 from samplers.arrangement import Arrangement, Request, arrange, file_hash
 from samplers.geometry import Box, resolve_box
 
 if TYPE_CHECKING:
     from diffxas.denoiser import PriorNetwork
     from diffxas.relaxation import RelaxationOptions
+    from samplers.algorithms.base import Algorithm
+    from samplers.guides.base import Guide
     from samplers.sampling import SamplingSchedule
     from samplers.target import Target
     from surrogates.base import Surrogate
@@ -49,6 +52,8 @@ class GenerateOptions(Request):
     type_order: tuple[str, ...] | None = None
     charges: Mapping[str, float] | None = None
     device: str = "cpu"
+    algorithm: str = DEFAULT
+    guides: tuple[str, ...] = ()
     prior: str = "a-C"
     surrogate: str = "a-C"
     kind: str | None = None
@@ -75,8 +80,8 @@ class Setup:
     surrogate: Surrogate | None
     no_spectra: str
     target: Target | None
+    guides: tuple[Guide, ...]
     schedule: SamplingSchedule
-    temperature: float
     kind: str
     relaxation: RelaxationOptions | None
     warnings: tuple[str, ...]
@@ -90,8 +95,45 @@ class Setup:
 
     @property
     def guided(self) -> bool:
-        """Whether a target pulls."""
-        return self.target is not None and self.options.guidance
+        """Whether anything pulls."""
+        return bool(self.guides)
+
+    @property
+    def compared(self) -> bool:
+        """Whether unguided samples are drawn beside the others."""
+        return self.target is not None or self.guided
+
+    def at_density(self, density: float) -> Setup:
+        """The same run at another density (g/cm3): its own cell, tempering and guides."""
+        from diffxas.prior import find_prior
+        from diffxas.weights import read_config
+
+        assert self.arrangement is None, "a density is asked of a whole periodic cell"
+        composition = ",".join(f"{k}:{n}" for k, n in self.box.composition.items())
+        box = resolve_box(composition, density, self.box.n_atoms, None)
+        system = system_of(box)
+        record = read_config(find_prior(self.options.prior))
+        return replace(self, box=box, system=system,
+                       schedule=schedule_at(record, density, self.options.steps),
+                       guides=tuple(guide.at(system) for guide in self.guides))
+
+
+def schedule_at(record: Mapping[str, Any], density: float, steps: int,
+                begin: float | None = None) -> SamplingSchedule:
+    """The walk of a prior at a density.
+
+    Parameters
+    ----------
+    record : the prior's ``config.json``
+    density : g/cm3
+    begin : level at which the walk is entered, angstrom; None for the highest
+    """
+    from samplers.sampling import SamplingSchedule
+    from samplers.tempered import tempering
+
+    temperature, noise_scale = tempering(record.get("sampling", []), density)
+    return SamplingSchedule(**record.get("levels", {}), steps=steps, temperature=temperature,
+                            noise_scale=noise_scale, begin=begin)
 
 
 def set_up(spectrum: Spectrum | None, options: GenerateOptions) -> Setup:
@@ -106,14 +148,15 @@ def set_up(spectrum: Spectrum | None, options: GenerateOptions) -> Setup:
     from diffxas.potentials import potential_hash
     from diffxas.prior import find_prior, load_prior
     from diffxas.weights import find_model, read_config, weights_hash
-    from samplers.sampling import SamplingSchedule
+    from samplers.guides.kinds import guide_of
+    from samplers.guides.spectrum import SpectrumGuide
     from samplers.target import Target
-    from samplers.tempered import tempering
     from surrogates.loading import SHIPPED
 
-    if spectrum is None and options.guidance:
-        raise InputError("a target must be given for guidance, received none: give TARGET, "
-                         "or --no-guidance to sample the prior alone")
+    if spectrum is None and options.guidance and not options.guides:
+        raise InputError("a target must be given for guidance, received none: give TARGET or "
+                         "--guide, or --no-guidance to sample the prior alone")
+    algorithm = find_algorithm(options.algorithm)
     prior_folder = find_prior(options.prior)
     prior = load_prior(prior_folder)
     if spectrum is not None:
@@ -122,12 +165,16 @@ def set_up(spectrum: Spectrum | None, options: GenerateOptions) -> Setup:
     elements = list(dict.fromkeys(system.symbols))
     surrogate, no_spectra = _surrogate(options, elements, needed=spectrum is not None)
     record = read_config(prior_folder)
-    temperature, noise_scale = tempering(record.get("sampling", []), box.density)
-    schedule = SamplingSchedule(**record.get("levels", {}), steps=options.steps,
-                                noise_scale=noise_scale,
-                                begin=None if arrangement is None else arrangement.begin)
+    schedule = schedule_at(record, box.density, options.steps,
+                           None if arrangement is None else arrangement.begin)
     target = None if spectrum is None or surrogate is None else Target.of(
         spectrum, surrogate, options.target_kind, options.window)
+    guides: list[Guide] = []
+    if options.guidance:
+        if target is not None and surrogate is not None:
+            guides.append(SpectrumGuide(surrogate.guiding(), target, system))
+        guides += [guide_of(text, system, options) for text in options.guides]
+        check_guides(guides, algorithm)
     kind = options.kind or default_kind(prior.config.kinds, options.guidance)
     prior.kind_index(kind)
     relaxation, warnings = _relaxation(options, elements, arrangement)
@@ -151,8 +198,8 @@ def set_up(spectrum: Spectrum | None, options: GenerateOptions) -> Setup:
                 "prior_hash": weights["prior"], "surrogate_hash": weights.get("surrogate"),
                 "target_hash": None if target is None else target.hash, "kind": kind or ANY}
     prior.to(options.device)
-    return Setup(options, box, system, arrangement, prior, surrogate, no_spectra, target, schedule,
-                 temperature, kind, relaxation, warnings, identity, weights, cutoffs)
+    return Setup(options, box, system, arrangement, prior, surrogate, no_spectra, target,
+                 tuple(guides), schedule, kind, relaxation, warnings, identity, weights, cutoffs)
 
 
 def _atoms(options: GenerateOptions,
@@ -164,10 +211,27 @@ def _atoms(options: GenerateOptions,
     composition = _composition(options, prior.config.elements) if asked else ""
     if not options.special:
         box = resolve_box(composition, options.density, options.atoms, options.cell)
-        return None, box, _system(box)
+        return None, box, system_of(box)
     arrangement = arrange(options, composition, prior.config.elements,
                           (SamplingSchedule.sigma_min, prior.config.sigma_max))
     return arrangement, arrangement.box, arrangement.system
+
+
+def check_guides(guides: Sequence[Guide], algorithm: Algorithm) -> None:
+    """Refuse guides that the algorithm cannot follow.
+
+    Raises
+    ------
+    InputError
+        Naming the guide and the algorithms that would take it.
+    """
+    from samplers.algorithms import without_gradient
+
+    for guide in guides:
+        if algorithm.needs_gradient and not guide.differentiable:
+            raise InputError(f"a guide must be differentiable for --algorithm {algorithm.name}, "
+                             f"received {guide.label}, which has no gradient: choose --algorithm "
+                             f"{' or '.join(without_gradient())}")
 
 
 def _composition(options: GenerateOptions, known: Sequence[str]) -> str:
@@ -196,7 +260,7 @@ def _lammps_data(options: GenerateOptions, symbols: Sequence[str]) -> tuple[str,
     return (note,) if note else ()
 
 
-def _system(box: Box) -> Structure:
+def system_of(box: Box) -> Structure:
     """The atoms of the box, element by element, without places yet."""
     from ase.data import atomic_numbers
 
@@ -318,6 +382,7 @@ class Sample:
     trace : (n_calls, 2), noise level (angstrom) and residual of the estimate (target units)
     relaxation : numbers of the relaxation, empty without one
     seconds_sampling : wall time
+    calls : of the denoiser
     """
 
     number: int
@@ -326,3 +391,4 @@ class Sample:
     trace: np.ndarray
     relaxation: dict[str, Any]
     seconds_sampling: float
+    calls: int = 0

@@ -77,6 +77,12 @@ class Surrogate(ABC):
         value = self._left_out("site_factor")
         return np.where(value > 0, value, 1.0)
 
+    @property
+    def left_out_networks(self) -> list[Mapping[str, float]]:
+        """Errors of every left-out network, ``cell_mean_mae`` among them; empty if not measured."""
+        return list(self.record.get("left_out", {}).get("networks", {}).values()) \
+            if self.theory == 0 else []
+
     def _left_out(self, key: str) -> np.ndarray:
         value = self.record.get("left_out", {}).get(key) if self.theory == 0 else None
         return np.zeros(len(self.energy)) if value is None else np.array(value)

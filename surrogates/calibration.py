@@ -14,16 +14,37 @@ smoothed along the energy. Scaling the spread of an ensemble by a quantile of le
 conformal calibration with normalised scores (H. Papadopoulos, A. Gammerman, V. Vovk, Normalized
 nonconformity measures for regression conformal prediction, AIA 2008); the left-out sites are of
 whole networks and densities, since that is how new structures differ.
+
+The mean spectrum of a cell errs with the covariance
+
+    C(E, E') = a(E) a(E') [ (1 - NUGGET) exp(-(E - E')^2 / 2 l^2) + NUGGET delta(E, E') ],
+
+l = CORRELATION_LENGTH: errors of left-out cell means lose half of their correlation over 0.75 eV
+(kernels, network and committee alike, at 2.0 and at 3.0 g/cm3; experiments/uncertainty). a(E) has
+the shape of the left-out sites' error and the median size of the mean errors of left-out networks:
+the one that is extrapolated farthest does not rule.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from surrogates.base import Surrogate
+
 COVERED, QUANTILE = 0.9, 1.6448536269514722
 """What share of a Gaussian lies within so many standard deviations."""
+CORRELATION_LENGTH = 0.65
+"""eV, l: errors of cell means at energies closer than this are one error."""
+NUGGET = 0.1
+"""Share of the variance of a mean spectrum that is not correlated along the energy."""
+MEAN_OF_ABSOLUTE = 1.2533141373155003
+"""Standard deviation over mean absolute value of a Gaussian."""
+UNKNOWN_ERROR = 0.03
+"""Error of a cell's mean spectrum, share of its rms, of a surrogate that states none."""
 SMOOTHED = 5
 """Energies over which c(E) is averaged."""
 
@@ -77,3 +98,28 @@ def calibrated_factor(errors: Sequence[np.ndarray], spreads: Sequence[np.ndarray
 def coverage(errors: np.ndarray, deviation: np.ndarray) -> np.ndarray:
     """Share of the sites within the 90 % interval at each energy, (n_grid,)."""
     return np.asarray((np.abs(errors) <= QUANTILE * deviation).mean(0))
+
+
+def correlated(energy: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+    """C(E, E') of the module's docstring for deviations a(E), (n, n)."""
+    distance = energy[:, None] - energy[None, :]
+    shape = (1 - NUGGET) * np.exp(-0.5 * (distance / CORRELATION_LENGTH) ** 2)
+    return np.asarray(deviation[:, None] * deviation * (shape + NUGGET * np.eye(len(energy))))
+
+
+def mean_covariance(surrogate: Surrogate, doubt: float = 0.0) -> np.ndarray:
+    """Covariance of the error of a cell's mean spectrum, (n_grid, n_grid), model units.
+
+    Parameters
+    ----------
+    doubt : rms over energies of the spread of the members about the cell at hand
+    """
+    shape, networks = surrogate.site_error, surrogate.left_out_networks
+    if not (shape.any() and networks):
+        mean = surrogate.training_mean()
+        level = 1.0 if mean is None else float(np.sqrt(np.mean(mean**2)))
+        return correlated(surrogate.energy, np.full(len(surrogate.energy),
+                                                    np.hypot(UNKNOWN_ERROR * level, doubt)))
+    size = MEAN_OF_ABSOLUTE * float(np.median([one["cell_mean_mae"] for one in networks]))
+    unit = shape / np.sqrt(np.mean(shape**2))
+    return correlated(surrogate.energy, unit * np.hypot(size, doubt))

@@ -8,10 +8,11 @@ maximises over theta
 with z the distance of theta from its prior mean in standard deviations. Points of a spectrum are
 not independent: theory and experiment disagree over whole features. So a point weighs its share of
 the energy axis, w_i = dE_i / (xi noise^2) with xi = 1 eV: measuring twice as many points changes
-nothing.
+nothing. A covariance C of the residual (:meth:`Observation.covariance`) takes the place of the
+weights where it is given: -1/2 r^T C^-1 r, with r = y - A m - b.
 
 Because theta maximises this, the gradient of the profiled likelihood with respect to m is the
-partial one at fixed theta, A^T (w r) with r = y - A m - b: the envelope theorem, as in variable
+partial one at fixed theta, A^T (w r) or A^T C^-1 r: the envelope theorem, as in variable
 projection (G. H. Golub, V. Pereyra, SIAM J. Numer. Anal. 10, 413 (1973)). A guide therefore needs
 no gradient through the fit.
 """
@@ -26,6 +27,7 @@ from functools import lru_cache
 import numpy as np
 
 from diffxas.errors import InputError, RunError
+from surrogates.calibration import correlated
 from surrogates.metrics import rms
 from surrogates.nuisances import ForwardModel, Nuisance, NuisanceOptions
 
@@ -47,7 +49,7 @@ class Fit:
     target : (n_window,), target units (measured: edge step 1)
     matrix, offset : A (n_window, n_grid) and b (n_window,) at the fitted nuisances
     prediction : (n_window,), ``matrix @ m + offset``, target units
-    weights : (n_window,), w of the module's docstring, 1 / target units^2
+    whitening : W (n_window, n_window), 1 / target units, with W^T W = C^-1, or diag(w)
     theta, theta_sigma : nuisances and one standard deviation (prior and data together)
     log_likelihood, log_prior : without their constants
     full_energy, full_prediction : (n_points,), all points of the target; outside the window the
@@ -60,7 +62,7 @@ class Fit:
     matrix: np.ndarray
     offset: np.ndarray
     prediction: np.ndarray
-    weights: np.ndarray
+    whitening: np.ndarray
     full_energy: np.ndarray
     full_prediction: np.ndarray
     theta: Mapping[str, float] = field(default_factory=dict)
@@ -80,12 +82,12 @@ class Fit:
 
     @property
     def log_likelihood(self) -> float:
-        """-1/2 sum w r^2."""
-        return float(-0.5 * np.sum(self.weights * self.residual**2))
+        """-1/2 |W r|^2."""
+        return float(-0.5 * np.sum((self.whitening @ self.residual)**2))
 
     def gradient(self) -> np.ndarray:
         """Gradient of log_likelihood + log_prior, profiled over theta, by m: (n_grid,)."""
-        return self.matrix.T @ (self.weights * self.residual)
+        return np.asarray(self.matrix.T @ (self.whitening.T @ (self.whitening @ self.residual)))
 
 
 class Observation(ABC):
@@ -119,17 +121,49 @@ class Observation(ABC):
         """w of the module's docstring, (n_window,); ``noise`` replaces the observation's own."""
         return self._spacing / (CORRELATION_LENGTH * (self.noise if noise is None else noise)**2)
 
+    def covariance(self, of_mean: np.ndarray, theta: Mapping[str, float],
+                   share: float = 1.0) -> np.ndarray:
+        """Covariance of the residual, (n_window, n_window), target units.
+
+        Parameters
+        ----------
+        of_mean : (n_grid, n_grid), of the cell spectrum, model units
+        theta : nuisances at which it is brought to the target
+        share : of the data's own noise, which is correlated along the energy as the surrogate's is
+        """
+        matrix = self.linear(theta)[self.mask]
+        energy = self.energy[self.mask]
+        data = correlated(energy, np.full(len(energy), self.data_noise))
+        return np.asarray(matrix @ of_mean @ matrix.T + share * data)
+
+    @property
+    def data_noise(self) -> float:
+        """Noise of the data, and disagreement with theory beyond the surrogate's, target units."""
+        return self.noise
+
+    def _whitening(self, covariance: np.ndarray | None) -> np.ndarray:
+        if covariance is None:
+            return np.diag(np.sqrt(self.weights()))
+        # A floor far below any error: a covariance of few sites is singular.
+        floor = 1e-6 * float(np.trace(covariance)) / len(covariance)
+        root = np.linalg.cholesky(covariance + floor * np.eye(len(covariance)))
+        return np.asarray(np.linalg.inv(root))
+
     @abstractmethod
     def fit(self, mu_grid: np.ndarray, *, start: Mapping[str, float] | None = None,
-            noise: float | None = None) -> Fit:
+            covariance: np.ndarray | None = None) -> Fit:
         """Fit the nuisances to a cell spectrum.
 
         Parameters
         ----------
         mu_grid : (n_grid,), model units
         start : nuisances of an earlier fit; the search then begins (and stays) nearby
-        noise : target units, instead of the observation's own
+        covariance : (n_window, n_window), of the residual; by default the points have their weights
         """
+
+    @abstractmethod
+    def linear(self, theta: Mapping[str, float]) -> np.ndarray:
+        """A(theta) at all points of the target, (n_points, n_grid)."""
 
     @abstractmethod
     def apply(self, mu_grid: np.ndarray, theta: Mapping[str, float]) -> np.ndarray:
@@ -144,13 +178,22 @@ class ComputedObservation(Observation):
 
     kind = "computed"
 
+    @property
+    def data_noise(self) -> float:
+        """None to speak of: what a computed target and a surrogate disagree by is the latter's."""
+        return 0.1 * self.noise
+
+    def linear(self, theta: Mapping[str, float]) -> np.ndarray:
+        """One, (n_points, n_grid)."""
+        return np.eye(len(self.grid))
+
     def fit(self, mu_grid: np.ndarray, *, start: Mapping[str, float] | None = None,
-            noise: float | None = None) -> Fit:
+            covariance: np.ndarray | None = None) -> Fit:
         """The target against the spectrum itself; see :meth:`Observation.fit`."""
         mu_grid = _checked(mu_grid, self.grid)
         matrix = np.eye(len(self.grid))[self.mask]
         return Fit(self.energy[self.mask], self.target[self.mask], matrix,
-                   np.zeros(len(matrix)), mu_grid[self.mask], self.weights(noise),
+                   np.zeros(len(matrix)), mu_grid[self.mask], self._whitening(covariance),
                    self.energy, mu_grid.copy())
 
     def apply(self, mu_grid: np.ndarray, theta: Mapping[str, float]) -> np.ndarray:
@@ -183,32 +226,38 @@ class MeasuredObservation(Observation):
         self._inside = ForwardModel(energy[self.mask], grid, window, self.options)
         self._everywhere = ForwardModel(energy, grid, window, self.options)
 
+    def linear(self, theta: Mapping[str, float]) -> np.ndarray:
+        """See :meth:`Observation.linear`."""
+        return self._everywhere.matrix(theta)
+
     def fit(self, mu_grid: np.ndarray, *, start: Mapping[str, float] | None = None,
-            noise: float | None = None) -> Fit:
+            covariance: np.ndarray | None = None) -> Fit:
         """Maximum a posteriori; deterministic. See :meth:`Observation.fit`."""
         mu_grid = _checked(mu_grid, self.grid)
-        weights = self.weights(noise)
-        values, jacobian = self._maximise(mu_grid, weights, start)
+        root = self._whitening(covariance)
+        values, jacobian = self._maximise(mu_grid, root, start)
         theta = {n.name: float(v) for n, v in zip(self.nuisances, values, strict=True)}
         full = self._everywhere.matrix(theta)
         matrix = full[self.mask]
         fit = Fit(
             self.energy[self.mask], self.target[self.mask], matrix, np.zeros(len(matrix)),
-            matrix @ mu_grid, weights, self.energy, full @ mu_grid, theta,
+            matrix @ mu_grid, root, self.energy, full @ mu_grid, theta,
             log_prior=float(-0.5 * np.sum(((values - self.mean) / self.width)**2)),
             notes=tuple(self._bound_notes(values)))
-        return replace(fit, theta_sigma=self._sigma(jacobian, fit))
+        effective = (self._spacing.sum() / CORRELATION_LENGTH if covariance is None
+                     else len(covariance))
+        return replace(fit, theta_sigma=self._sigma(jacobian, fit, float(effective)))
 
     def apply(self, mu_grid: np.ndarray, theta: Mapping[str, float]) -> np.ndarray:
         """Prediction at all points for given nuisances; see :meth:`Observation.apply`."""
         return self._everywhere.matrix(theta) @ _checked(mu_grid, self.grid)
 
-    def _maximise(self, m: np.ndarray, weights: np.ndarray,
+    def _maximise(self, m: np.ndarray, root: np.ndarray,
                   start: Mapping[str, float] | None) -> tuple[np.ndarray, np.ndarray]:
         """Nuisances and the prediction's Jacobian at the maximum."""
         from scipy.optimize import least_squares
 
-        root, target = np.sqrt(weights), self.target[self.mask]
+        target = self.target[self.mask]
         prior = np.diag(1.0 / self.width)
 
         @lru_cache(maxsize=2)  # the solver asks for residual and Jacobian of one point in turn
@@ -217,12 +266,12 @@ class MeasuredObservation(Observation):
 
         def residuals(values: np.ndarray) -> np.ndarray:
             prediction, _ = evaluate(values.tobytes())
-            return np.concatenate([root * (prediction - target),
+            return np.concatenate([root @ (prediction - target),
                                    (values - self.mean) / self.width])
 
         def jacobian(values: np.ndarray) -> np.ndarray:
             _, by_theta = evaluate(values.tobytes())
-            return np.concatenate([root[:, None] * by_theta, prior])
+            return np.concatenate([root @ by_theta, prior])
 
         results = [least_squares(residuals, x, jacobian, bounds=(self.lower, self.upper),
                                  x_scale=self.width, xtol=1e-8, ftol=1e-10, gtol=1e-8,
@@ -245,11 +294,14 @@ class MeasuredObservation(Observation):
             starts.append(np.clip(values, self.lower + margin, self.upper - margin))
         return starts
 
-    def _sigma(self, jacobian: np.ndarray, fit: Fit) -> dict[str, float]:
-        """Standard deviations; a misfit above ``noise`` widens them (Birge's ratio)."""
-        effective = self._spacing.sum() / CORRELATION_LENGTH
+    def _sigma(self, jacobian: np.ndarray, fit: Fit, effective: float) -> dict[str, float]:
+        """Standard deviations; a misfit above the noise stated widens them (Birge's ratio).
+
+        ``effective`` is the number of independent observations in the window.
+        """
         excess = max(1.0, -2.0 * fit.log_likelihood / effective)
-        precision = (jacobian.T * fit.weights) @ jacobian / excess + np.diag(self.width**-2.0)
+        slopes = fit.whitening @ jacobian
+        precision = slopes.T @ slopes / excess + np.diag(self.width**-2.0)
         deviations = np.sqrt(np.diag(np.linalg.inv(precision)))
         return {n.name: float(d) for n, d in zip(self.nuisances, deviations, strict=True)}
 
