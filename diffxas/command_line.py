@@ -128,6 +128,41 @@ def _check_window(ctx: click.Context, parameter: click.Parameter,
     return value
 
 
+def observation_options(command: AnyCommand) -> AnyCommand:
+    """``--exclude`` and ``--adsorbates``: what does not count, what is beside the structure."""
+    exclude = click.option(
+        "--exclude", multiple=True, metavar="LO:HI", callback=_parse_exclude,
+        help="Energies of TARGET that do not count, eV, such as 286.5:289; repeatable.")
+    adsorbates = click.option(
+        "--adsorbates", is_flag=True,
+        help="Let C-H (287.5 eV) and C=O (288.5 eV) of a surface absorb beside the structure; for "
+             "measured C:K targets. Their areas are reported.")
+    return exclude(adsorbates(command))
+
+
+def _parse_exclude(ctx: click.Context, parameter: click.Parameter,
+                   value: tuple[str, ...]) -> tuple[tuple[float, float], ...]:
+    return tuple(parse_range(text) for text in value)
+
+
+def parse_range(text: str) -> tuple[float, float]:
+    """``LO:HI`` in eV.
+
+    Raises
+    ------
+    InputError
+        If it is not two rising positive numbers.
+    """
+    try:
+        low, high = map(float, text.split(":"))
+    except ValueError:
+        low, high = math.nan, math.nan
+    if not 0 < low < high < math.inf:
+        raise InputError(f"--exclude must be two rising energies in eV, received {text!r}: write "
+                         f"it as --exclude 286.5:289")
+    return low, high
+
+
 def training_options(command: AnyCommand) -> AnyCommand:
     """``DATA...``, ``--out`` and ``--config`` of a training."""
     data = click.argument("data", metavar="DATA...", type=PATH, nargs=-1, required=True)

@@ -20,6 +20,7 @@ from diffxas.command_line import (
     DiffxasGroup,
     cutoff_option,
     lammps_options,
+    observation_options,
     out_option,
     potential_options,
     read_target,
@@ -104,6 +105,7 @@ def train() -> None:
 @target_options
 @window_option("in which the fit counts (the whole grid for computed targets)")
 @target_kind_option
+@observation_options
 @click.option("--steps", type=int, default=64, show_default=True, metavar="N",
               help="Steps of the reverse diffusion.")
 @click.option("--no-guidance", "guidance", is_flag=True, flag_value=False, default=True,
@@ -208,6 +210,9 @@ def check_request(target: Path | None, options: Mapping[str, Any]) -> None:
     if target is None and options["columns"] is not None:
         raise InputError(f"--columns must go with a TARGET, received {options['columns']!r} "
                          f"without one: leave it out")
+    if target is None and (options["exclude"] or options["adsorbates"]):
+        word = "--exclude" if options["exclude"] else "--adsorbates"
+        raise InputError(f"{word} must go with a TARGET, received none: leave it out")
 
 
 def check_device(device: str) -> None:

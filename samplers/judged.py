@@ -159,6 +159,11 @@ def best_of(rows: Sequence[Row]) -> Row | None:
     return min(fitted, key=lambda row: row.offered.residual or 0.0, default=None)
 
 
+def fits_of(rows: Sequence[Row]) -> list[Fit]:
+    """The fits of the answers to the target; none without one."""
+    return [row.offered.fit for row in rows if row.offered.fit is not None]
+
+
 def judge(setup: Setup, sample: Sample) -> Row:
     """Look at a sample before and after relaxation."""
     relaxed = sample.relaxed
@@ -176,4 +181,6 @@ def shares_of(setup: Setup, seen: Seen) -> dict[str, np.ndarray]:
     shares = coordination_shares(seen.sites, counts)
     if setup.target is None or seen.fit is None:
         return shares
-    return {k: setup.target.share(mu, seen.fit) for k, mu in shares.items()}
+    found = {k: setup.target.share(mu, seen.fit) for k, mu in shares.items()}
+    beside = setup.target.beside(seen.fit)
+    return {**found, "adsorbates": beside} if beside.any() else found

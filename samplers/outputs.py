@@ -15,7 +15,8 @@ from diffxas.files import replacing, write_json
 from diffxas.relaxation import enclosed
 from diffxas.structure import Structure
 from diffxas.structure_files import read_structures, write_structures
-from samplers.judged import Row, Seen, best_of, judge, look_at
+from samplers.judged import Row, Seen, best_of, fits_of, judge, look_at
+from samplers.nuisance_summary import nuisance_summary
 from samplers.report_content import report_content
 from samplers.setup import GenerateOptions, Sample, Setup
 from surrogates.pi_star import pi_star_if_covered
@@ -93,7 +94,7 @@ def _warnings(setup: Setup, rows: Sequence[Row], reached: bool) -> list[str]:
                              f"{len(setup.arrangement.others)} atoms in forbidden regions or "
                              f"beyond the faces of the slab, at most {depth:.2f} angstrom deep; as "
                              f"sampled there are none.")
-    fits = [row.offered.fit for row in rows if row.offered.fit is not None]
+    fits = fits_of(rows)
     notes = dict.fromkeys(note for fit in fits for note in fit.notes)
     found += [f"{note} (in {sum(note in fit.notes for fit in fits)} of {len(fits)} samples)"
               for note in notes]
@@ -239,6 +240,7 @@ def summary(setup: Setup, rows: Sequence[Row], free: Sequence[Seen],
         **cutoff_record(setup.cutoffs),
         "sigma_on": calibration.sigma_on if calibration else None,
         "pi_star": pi_star,
+        "nuisance": nuisance_summary(target.observation if target else None, fits_of(rows)),
         "versions": dict(content.versions), "weights": setup.weights, "command": command,
         "warnings": list(warnings),
     }

@@ -11,7 +11,7 @@ import numpy as np
 
 import diffxas
 from diffxas.report import NuisanceRow, ReportContent, SampleContent, UnguidedContent
-from samplers.judged import Row, Seen, best_of, shares_of
+from samplers.judged import Row, Seen, best_of, fits_of, shares_of
 from samplers.setup import Sample, Setup
 from surrogates.observation import MeasuredObservation
 from surrogates.pi_star import pi_star_if_covered
@@ -95,7 +95,7 @@ def _curve(seen: Seen) -> np.ndarray | None:
 def _nuisances(setup: Setup, rows: Sequence[Row]) -> tuple[NuisanceRow, ...]:
     if setup.target is None or not isinstance(setup.target.observation, MeasuredObservation):
         return ()
-    fits = [row.offered.fit for row in rows if row.offered.fit is not None]
+    fits = fits_of(rows)
     return tuple(
         NuisanceRow(n.name, n.unit,
                     f"{n.mean:.3g} +- {n.width:.3g}, {n.lower:.3g} to {n.upper:.3g}",

@@ -48,6 +48,8 @@ class GenerateOptions(Request):
     edge: str | None = None
     window: tuple[float, float] | None = None
     target_kind: str = "auto"
+    exclude: tuple[tuple[float, float], ...] = ()
+    adsorbates: bool = False
     formats: tuple[str, ...] = ()
     type_order: tuple[str, ...] | None = None
     charges: Mapping[str, float] | None = None
@@ -156,6 +158,9 @@ def set_up(spectrum: Spectrum | None, options: GenerateOptions) -> Setup:
     if spectrum is None and options.guidance and not options.guides:
         raise InputError("a target must be given for guidance, received none: give TARGET or "
                          "--guide, or --no-guidance to sample the prior alone")
+    if spectrum is None and (options.exclude or options.adsorbates):
+        raise InputError("--exclude and --adsorbates must go with a TARGET, received one of them "
+                         "without it: leave it out")
     algorithm = find_algorithm(options.algorithm)
     prior_folder = find_prior(options.prior)
     prior = load_prior(prior_folder)
@@ -168,7 +173,8 @@ def set_up(spectrum: Spectrum | None, options: GenerateOptions) -> Setup:
     schedule = schedule_at(record, box.density, options.steps,
                            None if arrangement is None else arrangement.begin)
     target = None if spectrum is None or surrogate is None else Target.of(
-        spectrum, surrogate, options.target_kind, options.window)
+        spectrum, surrogate, options.target_kind, options.window, options.exclude,
+        options.adsorbates)
     guides: list[Guide] = []
     if options.guidance:
         if target is not None and surrogate is not None:
@@ -196,6 +202,7 @@ def set_up(spectrum: Spectrum | None, options: GenerateOptions) -> Setup:
                 "start": None if options.start is None else file_hash(options.start),
                 "window": None if options.window is None else list(options.window),
                 "prior_hash": weights["prior"], "surrogate_hash": weights.get("surrogate"),
+                "exclude": [list(pair) for pair in options.exclude],
                 "target_hash": None if target is None else target.hash, "kind": kind or ANY}
     prior.to(options.device)
     return Setup(options, box, system, arrangement, prior, surrogate, no_spectra, target,

@@ -11,7 +11,7 @@ from diffxas.spectrum import Spectrum
 from surrogates.base import Surrogate
 from surrogates.observation import Fit, Observation
 from surrogates.protocol import check_target
-from surrogates.targets import choose_kind, observation_for
+from surrogates.targets import check_adsorbates, choose_kind, observation_for
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,16 +36,19 @@ class Target:
 
     @classmethod
     def of(cls, spectrum: Spectrum, surrogate: Surrogate, target_kind: str = "auto",
-           window: tuple[float, float] | None = None) -> Target:
+           window: tuple[float, float] | None = None,
+           exclude: tuple[tuple[float, float], ...] = (), adsorbates: bool = False) -> Target:
         """Check the target against the surrogate and choose its observation model.
 
         Raises
         ------
         InputError
-            On another edge, a window that misses data or edge, or a curve without an edge.
+            On another edge, a window or excluded ranges that miss data or edge, adsorbates where
+            they cannot be, or a curve without an edge.
         """
         check_target(spectrum, surrogate)
         kind, _ = choose_kind(spectrum, surrogate.energy, target_kind)
+        check_adsorbates(spectrum, kind, adsorbates)
         unit_step, pre_line, normalisation = 1.0, np.zeros(len(spectrum)), None
         if kind == "measured":
             from diffxas.normalise import normalise
@@ -54,7 +57,7 @@ class Target:
             unit_step, pre_line = float(normalisation.edge_step), normalisation.pre_line
         observation, reason = observation_for(
             spectrum, surrogate.energy, target_kind=target_kind, window=window,
-            normalisation=normalisation)
+            normalisation=normalisation, exclude=exclude, adsorbates=adsorbates)
         return cls(spectrum, observation, kind, reason, unit_step, np.asarray(pre_line))
 
     @property
@@ -85,3 +88,7 @@ class Target:
     def share(self, mu: np.ndarray, fit: Fit) -> np.ndarray:
         """A part of a cell's spectrum (n_grid,) above the pre-edge line, target units."""
         return self.unit_step * self.observation.apply(mu, fit.theta)
+
+    def beside(self, fit: Fit) -> np.ndarray:
+        """What absorbs beside the structure, target units, (n_points,); zero without adsorbates."""
+        return self.unit_step * self.observation.offset(fit.theta)

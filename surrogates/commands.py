@@ -16,6 +16,7 @@ from diffxas.command_line import (
     AnyCommand,
     check_output_file,
     existing,
+    observation_options,
     out_option,
     read_target,
     shares,
@@ -150,9 +151,11 @@ def check_earlier_table(out: Path) -> None:
 @target_options
 @window_option("in which they are compared (the whole grid for computed targets)")
 @target_kind_option
+@observation_options
 @surrogate_option
 def compare(target: Path, structures: tuple[Path, ...], out: Path, edge: str | None,
             columns: str | None, window: tuple[float, float] | None, target_kind: str,
+            exclude: tuple[tuple[float, float], ...], adsorbates: bool,
             surrogate: str | None) -> None:
     """Rank every frame of STRUCTURE files by how well its spectrum fits TARGET."""
     spectrum = read_target(target, columns, edge)
@@ -166,7 +169,8 @@ def compare(target: Path, structures: tuple[Path, ...], out: Path, edge: str | N
     check_folder(out)
     model = load_surrogate(surrogate or surrogate_name(edge_of(spectrum)))
     rows = write_comparison(spectrum, labelled, model, out,
-                            target_kind=target_kind, window=window, progress=True)
+                            target_kind=target_kind, window=window, exclude=exclude,
+                            adsorbates=adsorbates, progress=True)
     click.echo(text_table(
         ["rank", "structure", "residual", "g/cm3", "2/3/4-fold %", "notes"],
         [[str(row.rank), row.label, f"{row.residual:.4f}", f"{row.density:.3f}",

@@ -95,7 +95,7 @@ def compare(target: Spectrum, labelled: Sequence[tuple[str, Structure]], model: 
             window: tuple[float, float] | None = None,
             normalisation: Normalisation | None = None,
             options: NuisanceOptions | None = None,
-            exclude: tuple[tuple[float, float], ...] = (),
+            exclude: tuple[tuple[float, float], ...] = (), adsorbates: bool = False,
             progress: bool = False) -> list[ComparisonRow]:
     """Rank structures against a target and write the comparison.
 
@@ -105,7 +105,7 @@ def compare(target: Spectrum, labelled: Sequence[tuple[str, Structure]], model: 
     labelled : label and structure
     model : the surrogate
     out_dir : replaced if an earlier comparison is there
-    target_kind, window, normalisation, options, exclude : of
+    target_kind, window, normalisation, options, exclude, adsorbates : of
         :func:`surrogates.targets.observation_for`
     progress : show a bar
 
@@ -125,7 +125,7 @@ def compare(target: Spectrum, labelled: Sequence[tuple[str, Structure]], model: 
     check_labelled(labelled, model)
     observation, reason = observation_for(
         target, model.energy, target_kind=target_kind, window=window,
-        normalisation=normalisation, options=options, exclude=exclude)
+        normalisation=normalisation, options=options, exclude=exclude, adsorbates=adsorbates)
     predicted = predict_table(labelled, model, progress=progress)
     rows, fits = rank_structures(observation, labelled, predicted.columns)
     flags = ((ISOLATED, predicted.lone), (OUTSIDE, predicted.outside))

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from diffxas.command_line import PATH, read_target, target_options, text_table, window_option
+from diffxas.command_line import (
+    PATH,
+    observation_options,
+    read_target,
+    target_options,
+    text_table,
+    window_option,
+)
 from surrogates.commands import target_kind_option
 
 if TYPE_CHECKING:
@@ -22,12 +29,14 @@ if TYPE_CHECKING:
 @target_options
 @window_option("that counts (the whole grid for computed targets)")
 @target_kind_option
+@observation_options
 @click.option("--model", metavar="NAME|PATH",
               help="A description model: a name that `diffxas models` lists, or a folder.  "
                    "[default: describe-a-C]")
 @click.pass_context
 def describe(ctx: click.Context, target: Path, out: Path | None, edge: str | None,
              columns: str | None, window: tuple[float, float] | None, target_kind: str,
+             exclude: tuple[tuple[float, float], ...], adsorbates: bool,
              model: str | None) -> None:
     """Estimate the shares of sp, sp2 and sp3 atoms and the mass density from TARGET alone.
 
@@ -43,7 +52,8 @@ def describe(ctx: click.Context, target: Path, out: Path | None, edge: str | Non
     spectrum = read_target(target, columns, edge)
     loaded = load_description(model or DEFAULT)
     check_edge(spectrum, loaded)
-    found = estimate(spectrum, loaded, target_kind=target_kind, window=window)
+    found = estimate(spectrum, loaded, target_kind=target_kind, window=window,
+                     exclude=exclude, adsorbates=adsorbates)
     click.echo(found.reason)
     click.echo(description_table(found))
     for line in (*(f"warning: {one}" for one in found.warnings), *found.notes):

@@ -193,14 +193,17 @@ def load_description(name: str | Path = DEFAULT) -> DescriptionModel:
 
 def describe(target: Spectrum, model: DescriptionModel | None = None, *,
              target_kind: str = "auto", window: tuple[float, float] | None = None,
-             normalisation: Normalisation | None = None) -> Description:
+             normalisation: Normalisation | None = None,
+             exclude: tuple[tuple[float, float], ...] = (),
+             adsorbates: bool = False) -> Description:
     """Shares of sp, sp2 and sp3 atoms and the density, from a spectrum alone.
 
     Parameters
     ----------
     target : as read
     model : the shipped one by default
-    target_kind, window, normalisation : of :func:`surrogates.targets.observation_for`
+    target_kind, window, normalisation, exclude, adsorbates : of
+        :func:`surrogates.targets.observation_for`
 
     Raises
     ------
@@ -209,7 +212,10 @@ def describe(target: Spectrum, model: DescriptionModel | None = None, *,
     """
     model = model or load_description()
     check_edge(target, model)
-    observation, reason = _observed(target, model, target_kind, window, normalisation)
+    observation, reason = observation_for(
+        target, model.basis.energy, target_kind=target_kind, window=window,
+        normalisation=normalisation, exclude=exclude, adsorbates=adsorbates)
+    _check_covered(target, observation)
     fit = fit_components(observation, model.basis)
     return described(model, observation, fit, reason)
 
@@ -308,12 +314,8 @@ def check_edge(target: Spectrum, model: DescriptionModel) -> None:
                          f"surrogate, or give --edge {known} if the file is mislabelled")
 
 
-def _observed(target: Spectrum, model: DescriptionModel, target_kind: str,
-              window: tuple[float, float] | None, normalisation: Normalisation | None,
-              ) -> tuple[Observation, str]:
-    observation, reason = observation_for(
-        target, model.basis.energy, target_kind=target_kind, window=window,
-        normalisation=normalisation)
+def _check_covered(target: Spectrum, observation: Observation) -> None:
+    """Refuse a measured target that ends inside the window."""
     if isinstance(observation, MeasuredObservation):
         low, high = observation.window
         step = float(np.max(np.diff(target.energy)))
@@ -322,7 +324,6 @@ def _observed(target: Spectrum, model: DescriptionModel, target_kind: str,
                              f"{target.energy[0]:g} to {target.energy[-1]:g} eV: measure the rest, "
                              f"or choose a narrower --window within {CARBON_WINDOW[0]:g} to "
                              f"{CARBON_WINDOW[1]:g} eV that holds pi* and sigma*")
-    return observation, reason
 
 
 def _shares(values: np.ndarray) -> np.ndarray:

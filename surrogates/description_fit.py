@@ -25,8 +25,6 @@ from surrogates.observation import CORRELATION_LENGTH, MeasuredObservation, Obse
 
 FLOOR = 0.01
 """Share of a computed target's root mean square that is noise, beside the surrogate's error."""
-STARTS = (0.0, -2.0, 2.0)
-"""Shifts that the search begins from, in standard deviations of its prior."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,12 +133,12 @@ def _measured(observation: MeasuredObservation, basis: Basis) -> ComponentFit:
     found = [least_squares(residuals, np.concatenate([start, np.zeros(k)]), jacobian, bounds=bounds,
                            x_scale=np.concatenate([observation.width, np.ones(k)]),
                            xtol=1e-5, ftol=1e-6, gtol=1e-5, max_nfev=60)
-             for start in _starts(observation)]
+             for start in observation.starts()]
     x = min(found, key=lambda one: float(one.cost)).x
     theta = {one.name: float(value)
              for one, value in zip(observation.nuisances, x[:n], strict=True)}
     spectrum = basis.mean + x[n:] @ basis.components
-    prediction = observation.apply(spectrum, theta)
+    prediction = observation.apply(spectrum, theta) + observation.offset(theta)
     residual = target - prediction[mask]
     misfit = _misfit(observation.weights() * residual**2, np.gradient(observation.energy)[mask])
     rows = jacobian(x)
@@ -150,13 +148,3 @@ def _measured(observation: MeasuredObservation, basis: Basis) -> ComponentFit:
     strain = float(np.mean(((x[:n] - observation.mean) / observation.width) ** 2))
     return ComponentFit(x[n:], covariance, spectrum, prediction, *_sizes(residual, observation),
                         misfit, float(np.mean(x[n:] ** 2)), theta, strain)
-
-
-def _starts(observation: MeasuredObservation) -> list[np.ndarray]:
-    margin = 1e-3 * (observation.upper - observation.lower)
-    starts = []
-    for shift in STARTS:
-        values = observation.mean.copy()
-        values[0] += shift * observation.width[0]
-        starts.append(np.clip(values, observation.lower + margin, observation.upper - margin))
-    return starts

@@ -2,7 +2,7 @@
 
 For a cell spectrum m on the surrogate's grid x, the measured curve at energy E is modelled as
 
-    y(E) = exp[ ln(scale) + tilt r(E) + curve r(E)^2 ]  ( G L m )(u(E))
+    y(E) = exp[ ln(scale) + tilt r(E) + curve r(E)^2 ]  ( G L m )(u(E)) + b(E)
     u(E) = anchor + (E - anchor - shift) / stretch
 
 - ``shift``, ``stretch``: the DFT spectra carry no axis, and DFT bands are compressed, so an
@@ -16,6 +16,10 @@ For a cell spectrum m on the surrogate's grid x, the measured curve at energy E 
   r(E) = softplus(E - threshold) / 10 eV. A tilt over the whole window would trade with the ratio of
   pi* to sigma*, which is what tells sp2 from sp3; this one leaves that ratio alone. Beyond the
   window, where nothing holds it, the envelope keeps its value at the window's end.
+
+- b (``adsorbates``): what absorbs in the sample and is in no structure, C-H and C=O of its
+  surface, as Gaussians of non-negative ``area`` in edge steps times eV. Their distance to pi* is
+  what is known of them: ``position`` is on the axis that ``shift`` brings to the target's.
 
 For fixed theta, y is linear in m. Each nuisance has a Gaussian prior within hard bounds.
 """
@@ -52,6 +56,36 @@ class Nuisance:
 
 
 @dataclass(frozen=True)
+class Peak:
+    """A Gaussian band beside the structure's absorption.
+
+    Attributes
+    ----------
+    name : in the nuisances ``area_NAME``, ``position_NAME``, ``width_NAME``
+    position : eV, mean and standard deviation; bounds are 0.3 about the mean
+    width : eV, mean and standard deviation of the Gaussian's own; bounds are 0.2 to 0.8
+    area : edge steps times eV, standard deviation of its prior about zero; bounds are 0 to 3
+    """
+
+    name: str
+    position: tuple[float, float]
+    width: tuple[float, float] = (0.4, 0.15)
+    area: float = 0.5
+
+    def table(self) -> tuple[Nuisance, ...]:
+        """Area, position and width."""
+        centre = self.position[0]
+        return (Nuisance(f"area_{self.name}", "eV", 0.0, self.area, 0.0, 3.0),
+                Nuisance(f"position_{self.name}", "eV", *self.position, centre - 0.3,
+                         centre + 0.3),
+                Nuisance(f"width_{self.name}", "eV", *self.width, 0.2, 0.8))
+
+
+ADSORBATES = (Peak("CH", (287.5, 0.15)), Peak("CO", (288.5, 0.15)))
+"""C-H sigma* and C=O pi* of a carbon surface: J. Stöhr, as above."""
+
+
+@dataclass(frozen=True)
 class NuisanceOptions:
     """Priors of the observation model; means and widths in the units given.
 
@@ -68,6 +102,7 @@ class NuisanceOptions:
     scale_width : prior standard deviation of ln(scale)
     level : typical root mean square of a model spectrum in the window, model units; the prior of
         ``scale`` is centred on the target's root mean square over it
+    adsorbates : bands of b(E); none by default
     """
 
     anchor: float = CARBON_PI_STAR
@@ -81,6 +116,7 @@ class NuisanceOptions:
     curve_width: float = 0.4
     scale_width: float = 1.0
     level: float = 0.4
+    adsorbates: tuple[Peak, ...] = ()
 
     def table(self, target_rms: float) -> tuple[Nuisance, ...]:
         """The nuisances in their order; ``target_rms`` is over the window, target units."""
@@ -98,8 +134,12 @@ class NuisanceOptions:
                      -3 * self.tilt_width, 3 * self.tilt_width),
             Nuisance("curve", "", 0.0, self.curve_width,
                      -3 * self.curve_width, 3 * self.curve_width),
+            *(nuisance for peak in self.adsorbates for nuisance in peak.table()),
         )
 
+
+OF_SPECTRUM = 7
+"""Nuisances that act on the cell spectrum; those of the adsorbates follow them."""
 _Three = tuple[np.ndarray, np.ndarray, np.ndarray]
 _Factors = tuple[_Three, _Three, np.ndarray, np.ndarray]
 
@@ -142,17 +182,23 @@ class ForwardModel:
         gain = np.exp(theta["log_scale"] + theta["tilt"] * r + theta["curve"] * r**2)
         return gain[:, None] * (gaussian @ lorentzian)
 
+    def offset(self, theta: Mapping[str, float]) -> np.ndarray:
+        """b(theta), (n_points,): what absorbs beside the structure."""
+        bands = [[theta[f"{what}_{peak.name}"] for what in ("area", "position", "width")]
+                 for peak in self.options.adsorbates]
+        return self._bands(theta["shift"], np.ravel(bands))[0]
+
     def evaluate(self, values: np.ndarray, m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Prediction and its Jacobian at fixed ``m``.
 
         Parameters
         ----------
-        values : (7,), nuisances in the order of :meth:`NuisanceOptions.table`
+        values : (n_nuisances,), in the order of :meth:`NuisanceOptions.table`
         m : (n_grid,), model units
 
         Returns
         -------
-        prediction (n_points,), Jacobian (n_points, 7)
+        prediction (n_points,), Jacobian (n_points, n_nuisances)
         """
         return self._evaluated(values, m, self._factors(values))
 
@@ -166,7 +212,7 @@ class ForwardModel:
 
     def _factors(self, values: np.ndarray) -> _Factors:
         """Gaussian and Lorentzian matrices with derivatives, gain and ramp."""
-        shift, stretch, resolution, lifetime, log_scale, tilt, curve = values
+        shift, stretch, resolution, lifetime, log_scale, tilt, curve = values[:OF_SPECTRUM]
         u = self.options.anchor + (self.energy - self.options.anchor - shift) / stretch
         r = self.ramp()
         return (gaussian_matrix(u, self.grid, resolution / stretch), self._lorentzian(lifetime),
@@ -180,11 +226,27 @@ class ForwardModel:
         broad = lorentzian @ m
         slope, sharp = gain * (by_u @ broad), gain * (by_sigma @ broad)
         prediction = gain * (gaussian @ broad)
+        bands, by_shift, by_bands = self._bands(shift, values[OF_SPECTRUM:])
         jacobian = np.stack([
-            -slope / stretch,
+            -slope / stretch + by_shift,
             -(slope * distance + sharp * resolution) / stretch**2,
             sharp / stretch,
             gain * (gaussian @ ((by_gamma @ m) * above)),
             prediction, prediction * r, prediction * r**2,
+            *by_bands,
         ], axis=1)
-        return prediction, jacobian
+        return prediction + bands, jacobian
+
+    def _bands(self, shift: float, values: np.ndarray,
+               ) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+        """b, its derivative by the shift, and by area, position and width of each band."""
+        total, by_shift = np.zeros(len(self.energy)), np.zeros(len(self.energy))
+        columns: list[np.ndarray] = []
+        for area, position, width in values.reshape(-1, 3):
+            z = (self.energy - shift - position) / width
+            shape = np.exp(-0.5 * z**2) / (width * np.sqrt(2 * np.pi))
+            by_position = area * shape * z / width
+            columns += [shape, by_position, area * shape * (z**2 - 1) / width]
+            total += area * shape
+            by_shift += by_position
+        return total, by_shift, columns

@@ -34,7 +34,7 @@ from surrogates.nuisances import ForwardModel, Nuisance, NuisanceOptions
 CORRELATION_LENGTH = 1.0
 """eV, xi: residuals closer than this are one observation."""
 WINDOW_TOLERANCE = 1e-3
-"""eV; a point this close to the window's end is in it (files round their energies)."""
+"""eV; a point this close to the end of a window is in it (files round their energies)."""
 BOUND_TOLERANCE = 0.01
 """A nuisance within this share of its range of a bound is reported as being at it."""
 
@@ -165,9 +165,13 @@ class Observation(ABC):
     def linear(self, theta: Mapping[str, float]) -> np.ndarray:
         """A(theta) at all points of the target, (n_points, n_grid)."""
 
+    def offset(self, theta: Mapping[str, float]) -> np.ndarray:
+        """b(theta) at all points of the target, (n_points,): what absorbs beside the structure."""
+        return np.zeros(len(self.energy))
+
     @abstractmethod
     def apply(self, mu_grid: np.ndarray, theta: Mapping[str, float]) -> np.ndarray:
-        """Prediction at all points of the target for given nuisances, (n_points,).
+        """A m at all points of the target for given nuisances, (n_points,); without the offset b.
 
         Linear in ``mu_grid``: shares of absorbers that add to the cell's spectrum stay so.
         """
@@ -230,6 +234,10 @@ class MeasuredObservation(Observation):
         """See :meth:`Observation.linear`."""
         return self._everywhere.matrix(theta)
 
+    def offset(self, theta: Mapping[str, float]) -> np.ndarray:
+        """See :meth:`Observation.offset`."""
+        return self._everywhere.offset(theta)
+
     def fit(self, mu_grid: np.ndarray, *, start: Mapping[str, float] | None = None,
             covariance: np.ndarray | None = None) -> Fit:
         """Maximum a posteriori; deterministic. See :meth:`Observation.fit`."""
@@ -237,11 +245,11 @@ class MeasuredObservation(Observation):
         root = self._whitening(covariance)
         values, jacobian = self._maximise(mu_grid, root, start)
         theta = {n.name: float(v) for n, v in zip(self.nuisances, values, strict=True)}
-        full = self._everywhere.matrix(theta)
-        matrix = full[self.mask]
+        full, offset = self._everywhere.matrix(theta), self._everywhere.offset(theta)
+        matrix, beside = full[self.mask], offset[self.mask]
         fit = Fit(
-            self.energy[self.mask], self.target[self.mask], matrix, np.zeros(len(matrix)),
-            matrix @ mu_grid, root, self.energy, full @ mu_grid, theta,
+            self.energy[self.mask], self.target[self.mask], matrix, beside,
+            matrix @ mu_grid + beside, root, self.energy, full @ mu_grid + offset, theta,
             log_prior=float(-0.5 * np.sum(((values - self.mean) / self.width)**2)),
             notes=tuple(self._bound_notes(values)))
         effective = (self._spacing.sum() / CORRELATION_LENGTH if covariance is None
@@ -249,7 +257,7 @@ class MeasuredObservation(Observation):
         return replace(fit, theta_sigma=self._sigma(jacobian, fit, float(effective)))
 
     def apply(self, mu_grid: np.ndarray, theta: Mapping[str, float]) -> np.ndarray:
-        """Prediction at all points for given nuisances; see :meth:`Observation.apply`."""
+        """See :meth:`Observation.apply`."""
         return self._everywhere.matrix(theta) @ _checked(mu_grid, self.grid)
 
     def _maximise(self, m: np.ndarray, root: np.ndarray,
@@ -276,17 +284,19 @@ class MeasuredObservation(Observation):
         results = [least_squares(residuals, x, jacobian, bounds=(self.lower, self.upper),
                                  x_scale=self.width, xtol=1e-8, ftol=1e-10, gtol=1e-8,
                                  max_nfev=100)
-                   for x in self._starts(start)]
+                   for x in self.starts(start)]
         best = min(results, key=lambda result: float(result.cost))
         return best.x, self._inside.evaluate(best.x, m)[1]
 
-    def _starts(self, start: Mapping[str, float] | None) -> list[np.ndarray]:
-        """Where the search begins: the start given, or shifts of both signs."""
-        margin = 1e-3 * (self.upper - self.lower)
+    def starts(self, start: Mapping[str, float] | None = None) -> list[np.ndarray]:
+        """Where a search begins, (n_nuisances,) each: the start given, or shifts of both signs."""
         if start is not None:
+            margin = 1e-3 * (self.upper - self.lower)
             values = np.array([start[n.name] for n in self.nuisances])
             return [np.clip(values, self.lower + margin, self.upper - margin)]
-        # A spectrum with two peaks has a false maximum where one peak sits on the other.
+        # A spectrum with two peaks has a false maximum where one peak sits on the other; a search
+        # that begins on a bound (an area of zero) leaves it slowly.
+        margin = 0.05 * (self.upper - self.lower)
         starts = []
         for shift in (0.0, -2.0, 2.0):
             values = self.mean.copy()
@@ -321,7 +331,7 @@ def window_mask(energy: np.ndarray, window: tuple[float, float],
     """Which points count, (n_points,) bool; both ends of the window do."""
     mask = (energy >= window[0] - WINDOW_TOLERANCE) & (energy <= window[1] + WINDOW_TOLERANCE)
     for low, high in exclude:
-        mask &= (energy < low) | (energy > high)
+        mask &= (energy < low - WINDOW_TOLERANCE) | (energy > high + WINDOW_TOLERANCE)
     return mask
 
 

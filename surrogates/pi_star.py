@@ -111,7 +111,7 @@ def pi_star_of_target(observation: Observation, fit: Fit, *,
 
     The reference passes through the fitted nuisances, so that it has the target's axis,
     broadening and envelope. It thereby inherits their uncertainty, and the continuum that the
-    DFT spectra lack is the envelope's.
+    DFT spectra lack is the envelope's. Fitted adsorbates are taken off the target.
 
     Parameters
     ----------
@@ -124,7 +124,8 @@ def pi_star_of_target(observation: Observation, fit: Fit, *,
         raise InputError(f"the pi* share is defined for the carbon K edge, received a surrogate "
                          f"from {grid[0]:g} to {grid[-1]:g} eV: leave it out for other edges")
     reference = observation.apply(np.interp(grid, energy, mu), fit.theta)
-    return pi_star_fraction(observation.energy, observation.target, observation.energy, reference,
+    target = observation.target - observation.offset(fit.theta)
+    return pi_star_fraction(observation.energy, target, observation.energy, reference,
                             pi_star=pi_star, total=total,
                             reference="mean of three-fold sites of the DFT cells")
 

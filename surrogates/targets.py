@@ -15,7 +15,7 @@ import numpy as np
 from diffxas.errors import InputError
 from diffxas.spectrum import MINIMUM_POINTS, Spectrum
 from surrogates.metrics import rms
-from surrogates.nuisances import NuisanceOptions
+from surrogates.nuisances import ADSORBATES, NuisanceOptions
 from surrogates.observation import (
     ComputedObservation,
     MeasuredObservation,
@@ -37,6 +37,8 @@ MEASURED_NOISE = 0.10
 of the measured film (experiments/observation-film) under the best of the DFT cells."""
 COMPUTED_NOISE = 0.03
 """The same for targets of the surrogate's own theory."""
+EDGE_RISE = (0.1, 0.9)
+"""Heights, of the edge step, between which the edge rises."""
 
 
 def observation_for(target: Spectrum, model_energy: np.ndarray, *, target_kind: str = "auto",
@@ -44,7 +46,8 @@ def observation_for(target: Spectrum, model_energy: np.ndarray, *, target_kind: 
                     normalisation: Normalisation | None = None,
                     options: NuisanceOptions | None = None,
                     exclude: tuple[tuple[float, float], ...] = (),
-                    noise: float | None = None) -> tuple[Observation, str]:
+                    noise: float | None = None,
+                    adsorbates: bool = False) -> tuple[Observation, str]:
     """Choose and build the observation model.
 
     Parameters
@@ -57,6 +60,7 @@ def observation_for(target: Spectrum, model_energy: np.ndarray, *, target_kind: 
     options : priors for measured targets
     exclude : ranges (eV) inside the window that do not count
     noise : target units (measured: of the normalised curve); default a share of the target's level
+    adsorbates : whether C-H and C=O may absorb beside the structure
 
     Returns
     -------
@@ -65,15 +69,18 @@ def observation_for(target: Spectrum, model_energy: np.ndarray, *, target_kind: 
     Raises
     ------
     InputError
-        On an unknown kind, a computed target off the grid, or a window that misses data or edge.
+        On an unknown kind, a computed target off the grid, a window that misses data or edge,
+        ranges that leave nothing of the edge, or adsorbates on anything but a measured C:K target.
     """
     grid = np.asarray(model_energy, dtype=np.float64)
     kind, reason = choose_kind(target, grid, target_kind)
+    check_adsorbates(target, kind, adsorbates)
     if kind == "computed":
         chosen = window or (float(grid[0]), float(grid[-1]))
         # Where a computed spectrum rises fastest is its edge, however it is scaled.
         edge = float(target.energy[np.argmax(np.gradient(target.mu, target.energy))])
-        mask = _checked_mask(target.energy, chosen, edge, exclude)
+        height = target.mu - target.mu.min()
+        mask = _checked_mask(target.energy, chosen, edge, exclude, height / height.max())
         level = COMPUTED_NOISE * float(rms(target.mu[mask]))
         return ComputedObservation(target.energy, target.mu, grid, chosen,
                                    noise or level, exclude), reason
@@ -85,13 +92,15 @@ def observation_for(target: Spectrum, model_energy: np.ndarray, *, target_kind: 
     e0 = float(normalisation.e0)
     chosen = window or (CARBON_WINDOW if carbon else
                         (e0 + WINDOW_ABOUT_EDGE[0], e0 + WINDOW_ABOUT_EDGE[1]))
-    mask = _checked_mask(target.energy, chosen, e0, exclude)
+    curve = np.asarray(normalisation.norm, dtype=np.float64)
+    mask = _checked_mask(target.energy, chosen, e0, exclude, curve)
     if chosen[0] < grid[0] or chosen[1] > grid[-1]:
         raise InputError(f"the window must lie within the surrogate's grid, {grid[0]:g} to "
                          f"{grid[-1]:g} eV, received {chosen[0]:g} to {chosen[1]:g}: "
                          f"choose another --window")
     priors = options or (NuisanceOptions() if carbon else replace(NuisanceOptions(), anchor=e0))
-    curve = np.asarray(normalisation.norm, dtype=np.float64)
+    if adsorbates:
+        priors = replace(priors, adsorbates=ADSORBATES)
     level = MEASURED_NOISE * float(rms(curve[mask]))
     return MeasuredObservation(target.energy, curve, grid, chosen, noise or level, exclude,
                                priors), reason
@@ -125,9 +134,26 @@ def choose_kind(target: Spectrum, grid: np.ndarray, target_kind: str) -> tuple[s
     return "computed", "The target was declared computed (--target-kind computed)."
 
 
+def check_adsorbates(target: Spectrum, kind: str, adsorbates: bool) -> None:
+    """Refuse C-H and C=O bands where they cannot be.
+
+    Raises
+    ------
+    InputError
+        If they are asked of a target that is not a measured C:K spectrum.
+    """
+    if adsorbates and (kind != "measured" or (target.element, target.edge) != ("C", "K")):
+        name = f"{target.element}:{target.edge}" if target.element else "of no known edge"
+        raise InputError(f"--adsorbates must go with a measured C:K target, received one that is "
+                         f"{kind}, {name}: leave it out")
+
+
 def _checked_mask(energy: np.ndarray, window: tuple[float, float], edge: float,
-                  exclude: tuple[tuple[float, float], ...]) -> np.ndarray:
-    """The points that count, after the window was checked."""
+                  exclude: tuple[tuple[float, float], ...], height: np.ndarray) -> np.ndarray:
+    """The points that count, after window and excluded ranges were checked.
+
+    ``height`` is the target from 0 before the edge to 1 above it, (n_points,).
+    """
     low, high = window
     if not (np.isfinite(low) and np.isfinite(high) and low < high):
         raise InputError(f"a window must be two increasing energies in eV, received "
@@ -139,8 +165,35 @@ def _checked_mask(energy: np.ndarray, window: tuple[float, float], edge: float,
         raise InputError(f"the window must contain the target's edge at {edge:.1f} eV, received "
                          f"{low:g} to {high:g}: choose another --window, or look at "
                          f"the edge with `diffxas inspect`")
-    mask = window_mask(energy, window, exclude)
-    if mask.sum() < MINIMUM_POINTS:
+    whole = window_mask(energy, window)
+    if whole.sum() < MINIMUM_POINTS:
         raise InputError(f"the window must hold at least {MINIMUM_POINTS} points of the target, "
-                         f"received {int(mask.sum())} in {low:g} to {high:g} eV: widen --window")
+                         f"received {int(whole.sum())} in {low:g} to {high:g} eV: widen --window")
+    return _checked_exclusions(energy, window, exclude, height, whole)
+
+
+def _checked_exclusions(energy: np.ndarray, window: tuple[float, float],
+                        exclude: tuple[tuple[float, float], ...], height: np.ndarray,
+                        whole: np.ndarray) -> np.ndarray:
+    for low, high in exclude:
+        if not (np.isfinite(low) and np.isfinite(high) and low < high):
+            raise InputError(f"an excluded range must be two increasing energies in eV, received "
+                             f"{low:g}:{high:g}: write it as --exclude 286.5:289")
+        if high < window[0] or low > window[1]:
+            raise InputError(f"an excluded range must overlap the window, {window[0]:g} to "
+                             f"{window[1]:g} eV, received {low:g}:{high:g}: leave it out, or "
+                             f"choose another --window")
+    if not exclude:
+        return whole
+    mask = window_mask(energy, window, exclude)
+    given = " ".join(f"{low:g}:{high:g}" for low, high in exclude)
+    if mask.sum() < MINIMUM_POINTS:
+        raise InputError(f"--exclude must leave at least {MINIMUM_POINTS} points of the target in "
+                         f"the window, received {given}, which leaves {int(mask.sum())}: narrow "
+                         f"it, or widen --window")
+    begins, ends = (int(np.argmax(whole & (height >= level))) for level in EDGE_RISE)
+    if not mask[begins:ends + 1].any():
+        raise InputError(f"--exclude must leave a part of the edge, which rises from "
+                         f"{energy[begins]:.1f} to {energy[ends]:.1f} eV, received {given}: "
+                         f"narrow it")
     return mask

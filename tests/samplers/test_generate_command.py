@@ -55,6 +55,10 @@ BAD_REQUESTS = {
     "format": (["--no-guidance", "--density", 2, "--format", "data,pdb"], "received pdb"),
     "edge": (["--no-guidance", "--density", 2, "--edge", "CK"], "received 'CK'"),
     "columns": (["--no-guidance", "--density", 2, "--columns", "mu=2"], "received 'mu=2'"),
+    "exclude": (["--no-guidance", "--density", 2, "--exclude", "289:286"], "received '289:286'"),
+    "exclude one": (["--no-guidance", "--density", 2, "--exclude", "288"], "received '288'"),
+    "exclude what": (["--no-guidance", "--density", 2, "--exclude", "286:289"], "with a TARGET"),
+    "adsorbates": (["--no-guidance", "--density", 2, "--adsorbates"], "with a TARGET"),
     "composition": (["--no-guidance", "--density", 2, "--composition", "Si-O2"], "'Si-O2'"),
     "no element": (["--no-guidance", "--density", 2, "--composition", "Xy2"], "'Xy'"),
     "words": (["--no-guidance", "--density", "two"], "'two'"),
@@ -87,6 +91,7 @@ def test_defaults_are_those_that_scripts_rely_on(received: SimpleNamespace, tmp_
     assert (options.potential, options.relax_restraint, options.formats) == (None, None, ())
     assert options.composition is None
     assert (options.edge, options.window, options.target_kind) == (None, None, "auto")
+    assert options.exclude == () and not options.adsorbates
     assert (options.device, options.prior, options.surrogate) == ("cpu", "a-C", "a-C")
     assert options.kind is None
     assert (received.target.element, received.target.edge) == ("C", "K")
@@ -99,6 +104,7 @@ def test_every_option_reaches_the_run(received: SimpleNamespace, tmp_path: Path,
              "--samples", 2, "--seed", 7, "--steps", 20, "--no-guidance", "--no-relax",
              "--potential", "airebo", "--cell-too", "--relax-restraint", 0.5, "--edge", "C:K",
              "--window", 283, 299, "--target-kind", "measured", "--format", "data,cif",
+             "--exclude", "286.5:289", "--exclude", "295:296", "--adsorbates",
              "--composition", "C", "--columns", "energy=1,mu=2",
              "--kind", "DFT", "--prior", "p", "--surrogate", "s",
              "--out", tmp_path / "my run"]
@@ -110,6 +116,7 @@ def test_every_option_reaches_the_run(received: SimpleNamespace, tmp_path: Path,
     assert (options.potential, options.relax_restraint) == ("airebo", 0.5)
     assert (options.edge, options.window, options.target_kind) == (
         "C:K", (283.0, 299.0), "measured")
+    assert options.exclude == ((286.5, 289.0), (295.0, 296.0)) and options.adsorbates
     assert options.composition == "C"
     assert (options.formats, options.kind) == (("data", "cif"), "DFT")
     assert (options.prior, options.surrogate) == ("p", "s")
