@@ -319,10 +319,12 @@ class MeasuredObservation(Observation):
         notes = []
         for nuisance, value in zip(self.nuisances, values, strict=True):
             close = BOUND_TOLERANCE * (nuisance.upper - nuisance.lower)
-            if value - nuisance.lower < close or nuisance.upper - value < close:
+            absent = nuisance.name.startswith("area_") and value - nuisance.lower < close
+            at_bound = value - nuisance.lower < close or nuisance.upper - value < close
+            if at_bound and not absent:
                 unit = f" {nuisance.unit}" if nuisance.unit else ""
-                notes.append(f"{nuisance.name} is at its bound, {value:.3g}{unit} in "
-                             f"{nuisance.lower:.3g} to {nuisance.upper:.3g}{unit}")
+                notes.append(f"{nuisance.name} is at its bound, {value:.4g}{unit} in "
+                             f"{nuisance.lower:.4g} to {nuisance.upper:.4g}{unit}")
         return notes
 
 
