@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 KINDS = {
     "xanes": ("spectrum", "xanes:FILE[@EDGE[@SURROGATE]]"),
+    "pdf": ("pdf", "pdf:FILE[@g|@G][@atoms|@xray|@neutron][@qmax=QMAX]"),
 }
 """Kind -> module of this package, whose ``from_text(rest, system, options)`` builds the guide, and
 how it is written. ``rest`` is what stands after the colon."""
