@@ -225,7 +225,7 @@ def _atoms(options: GenerateOptions,
 
 
 def check_guides(guides: Sequence[Guide], algorithm: Algorithm) -> None:
-    """Refuse guides that the algorithm cannot follow.
+    """Refuse guides that the algorithm cannot follow, or that contradict each other.
 
     Raises
     ------
@@ -233,7 +233,9 @@ def check_guides(guides: Sequence[Guide], algorithm: Algorithm) -> None:
         Naming the guide and the algorithms that would take it.
     """
     from samplers.algorithms import without_gradient
+    from samplers.guides.asked import check_consistent
 
+    check_consistent(guides)
     for guide in guides:
         if algorithm.needs_gradient and not guide.differentiable:
             raise InputError(f"a guide must be differentiable for --algorithm {algorithm.name}, "

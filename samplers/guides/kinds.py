@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,11 @@ if TYPE_CHECKING:
 KINDS = {
     "xanes": ("spectrum", "xanes:FILE[@EDGE[@SURROGATE]]"),
     "pdf": ("pdf", "pdf:FILE[@g|@G][@atoms|@xray|@neutron][@qmax=QMAX]"),
+    "coordination": ("coordination", "coordination:[A-B:]N=SHARE[,...]"),
 }
 """Kind -> module of this package, whose ``from_text(rest, system, options)`` builds the guide, and
-how it is written. ``rest`` is what stands after the colon."""
+how it is written. ``rest`` is what stands after the colon, or from the equals sign on where there
+is no colon before it."""
 
 
 def guide_of(text: str, system: Structure, options: GenerateOptions) -> Guide:
@@ -33,10 +36,10 @@ def guide_of(text: str, system: Structure, options: GenerateOptions) -> Guide:
     InputError
         On an unknown kind, or whatever the kind refuses.
     """
-    kind, colon, rest = text.partition(":")
-    if kind not in KINDS or not colon or not rest:
+    found = re.match(r"(\w+)(?::|(?==))(.+)", text.strip())
+    if found is None or found[1] not in KINDS:
         forms = ", ".join(form for _, form in KINDS.values())
         raise InputError(f"--guide must be one of {forms}, received {text!r}: write one of these")
-    module = import_module(f"samplers.guides.{KINDS[kind][0]}")
-    guide: Guide = module.from_text(rest, system, options)
+    module = import_module(f"samplers.guides.{KINDS[found[1]][0]}")
+    guide: Guide = module.from_text(found[2], system, options)
     return guide
