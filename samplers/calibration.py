@@ -24,7 +24,7 @@ estimate falls under the spread of unguided samples: above, it would follow a bl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,7 +39,7 @@ from surrogates.metrics import rms
 
 LEVELS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8)
 """Noise levels of the table, angstrom."""
-DRAWS = 2
+DRAWS = 1
 """Noises of each sample and level."""
 
 
@@ -100,56 +100,77 @@ def _interpolated(sigma: float, levels: np.ndarray, table: np.ndarray) -> np.nda
     return np.asarray((1 - w) * low + w * table[k - 1])
 
 
-def calibrate(denoiser: Denoiser, guide: ObservedGuide, samples: Sequence[Structure],
-              seed: int) -> Calibration:
+def calibrate(denoiser_of: Callable[[Structure], Denoiser], guide: ObservedGuide,
+              samples: Sequence[Structure], seed: int) -> Calibration:
     """Noise unguided samples, denoise them once, and compare what the guide sees.
 
     Parameters
     ----------
-    denoiser : of the samples' system
-    guide : of the samples' system
-    samples : at least two unguided structures of one system
+    denoiser_of : system -> its denoiser
+    guide : of the system to be sampled
+    samples : at least two unguided structures, about as dense; what they show is taken for a system
+        of the guide's size
     seed : key of the noise
     """
     assert len(samples) > 1, "a bias is left out by sample"
-    levels = len(LEVELS)
-    cells: list[np.ndarray] = []
-    by_cell: list[list[list[np.ndarray]]] = []
-    site_covariance: list[list[np.ndarray]] = [[] for _ in LEVELS]
-    scatter = []
-    n_sites = 1
-    with torch.no_grad():
-        for number, structure in enumerate(samples):
-            positions = torch.tensor(structure.positions)
+    seen = [_Seen.of(denoiser_of(structure), guide.at(structure), structure, seed, number)
+            for number, structure in enumerate(samples)]
+    difference = np.array([one.difference for one in seen])  # (n_samples, n_levels, n_draws, n)
+    by_sample = difference.mean(2)
+    n = len(samples)
+    others = (by_sample.sum(0) - by_sample) / (n - 1)
+    # The mean of the others has its own error, 1 / (n - 1) of the scatter that is sought.
+    left_out = (difference - others[:, :, None]) * np.sqrt((n - 1) / n)
+    size = len(samples[0]) / len(guide.system)
+    error = np.maximum.accumulate(rms(left_out, (0, 2, 3))) * np.sqrt(size)
+    finite_cell = np.mean([one.finite_cell for one in seen], 0) * size
+    # Two samples may be alike by chance; cells of independent sites would scatter by this much.
+    cells = np.array([one.mean for one in seen])
+    between = max(size * _scatter(cells, samples), float(np.diag(finite_cell).mean()))
+    covariance = np.stack([
+        _scaled(np.mean([one.shapes[k] for one in seen], 0), error[k])
+        for k in range(len(LEVELS))])
+    return Calibration(np.array(LEVELS), by_sample.mean(0), covariance,
+                       rms(difference, (0, 2, 3)), error, float(np.sqrt(2 * between)), finite_cell)
+
+
+def _scatter(cells: np.ndarray, samples: Sequence[Structure]) -> float:
+    """Mean variance of cells' means (n_samples, n_values) about their linear trend with density."""
+    density = np.array([s.density for s in samples])
+    design = np.stack([np.ones(len(cells)), density - density.mean()], 1)
+    if len(cells) < 4 or density.std() < 1e-6:
+        design = design[:, :1]
+    rest = cells - design @ np.linalg.lstsq(design, cells, rcond=None)[0]
+    return float((rest**2).sum() / (len(cells) - design.shape[1]) / cells.shape[1])
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """What a guide sees of one sample: the mean over its sites, and how estimates differ."""
+
+    mean: np.ndarray
+    finite_cell: np.ndarray
+    difference: np.ndarray
+    shapes: list[np.ndarray]
+
+    @classmethod
+    def of(cls, denoiser: Denoiser, guide: ObservedGuide, structure: Structure, seed: int,
+           number: int) -> _Seen:
+        """Noise at every level, denoise, compare."""
+        positions = torch.tensor(structure.positions)
+        differences, shapes = [], []
+        with torch.no_grad():
             truth = guide.sites(positions).double().cpu().numpy()
-            n_sites = len(truth)
-            cells.append(truth.mean(0))
-            scatter.append(_covariance(truth))
-            found: list[list[np.ndarray]] = []
             for k, sigma in enumerate(LEVELS):
-                found.append([])
+                rows = []
                 for draw in range(DRAWS):
                     z = noise.normal(seed, number, k * DRAWS + draw, len(structure),
                                      stream=STREAM_CALIBRATION)
                     x_0 = denoiser(positions + sigma * torch.tensor(z), sigma)
-                    difference = truth - guide.sites(x_0).double().cpu().numpy()
-                    site_covariance[k].append(_covariance(difference))
-                    found[k].append(difference.mean(0))
-            by_cell.append(found)
-    difference = np.array(by_cell)  # (n_samples, n_levels, n_draws, n_values)
-    by_sample = difference.mean(2)
-    n = len(samples)
-    others = (by_sample.sum(0) - by_sample) / (n - 1)
-    left_out = difference - others[:, :, None]
-    error = np.maximum.accumulate(rms(left_out, (0, 2, 3)))
-    finite_cell = np.mean(scatter, 0) / n_sites
-    # Two samples may be alike by chance; cells of independent sites would scatter by this much.
-    between = max(float(np.var(cells, axis=0, ddof=1).mean()),
-                  float(np.diag(finite_cell).mean()))
-    covariance = np.stack([
-        _scaled(np.mean(site_covariance[k], 0) / n_sites, error[k]) for k in range(levels)])
-    return Calibration(np.array(LEVELS), by_sample.mean(0), covariance,
-                       rms(difference, (0, 2, 3)), error, float(np.sqrt(2 * between)), finite_cell)
+                    rows.append(truth - guide.sites(x_0).double().cpu().numpy())
+                shapes.append(np.mean([_covariance(r) for r in rows], 0) / len(truth))
+                differences.append([r.mean(0) for r in rows])
+        return cls(truth.mean(0), _covariance(truth) / len(truth), np.array(differences), shapes)
 
 
 def _covariance(rows: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from samplers.guides.base import Guides
 
 UNGUIDED = 2
+CALIBRATED_ON, CALIBRATED_WITHIN = 4, 0.15
+"""Samples of the prior's bank that a guide is calibrated on, and how far (g/cm3) they may be."""
 UNGUIDED_NUMBER = 1_000_000
 """Unguided samples are numbered from here, so that they share no noise with guided ones."""
 
@@ -44,14 +47,30 @@ def produce(setup: Setup, folder: RunFolder,
             unguided = [_sample(setup, folder, n, False, advance) for n in numbers]
         for guide in setup.guides:
             if isinstance(guide, ObservedGuide):
-                guide.calibration = calibrate(_denoiser(setup), guide,
-                                              [s.sampled for s in unguided], setup.options.seed)
+                advance(0, f"calibrating {guide.label}")
+                guide.calibration = calibrate(
+                    lambda system: _denoiser(replace(setup, system=system)), guide,
+                    calibration_samples(setup, [s.sampled for s in unguided]), setup.options.seed)
                 calibration = calibration or guide.calibration
         samples: list[Sample] = []
         for n in range(setup.options.samples):
             samples.append(_sample(setup, folder, n, setup.guided, advance))
             _write_finished(setup, folder.path, samples)
     return samples, unguided, calibration
+
+
+def calibration_samples(setup: Setup, unguided: list[Structure]) -> list[Structure]:
+    """Unguided samples of about the run's density: the prior's own, or else those of the run."""
+    from diffxas.prior import find_prior
+    from samplers.prior_samples import read_bank
+
+    if setup.arrangement is not None:
+        return unguided
+    bank = [s for s in read_bank(find_prior(setup.options.prior))
+            if set(s.symbols) == set(setup.system.symbols)]
+    near = sorted(bank, key=lambda s: abs(s.density - setup.box.density))[:CALIBRATED_ON]
+    far = max((abs(s.density - setup.box.density) for s in near), default=np.inf)
+    return near if far < CALIBRATED_WITHIN else unguided
 
 
 def _write_finished(setup: Setup, out: Path, samples: list[Sample]) -> None:
@@ -119,12 +138,14 @@ def _draw(setup: Setup, number: int, guided: bool, advance: Callable[[], None]) 
     import torch
 
     from samplers.algorithms.base import Problem
+    from samplers.guidance import guided_schedule
     from samplers.guides.spectrum import SpectrumGuide
 
     begun = time.monotonic()
     guide = fresh_guides(setup) if guided else None
+    schedule = setup.schedule if guide is None else guided_schedule(setup.schedule)
     problem = Problem(
-        _denoiser(setup), guide, setup.schedule, lambda n: torch.tensor(_start(setup, n)),
+        _denoiser(setup), guide, schedule, lambda n: torch.tensor(_start(setup, n)),
         setup.options.seed,
         None if setup.arrangement is None else setup.arrangement.confined)
     algorithm = find_algorithm(setup.options.algorithm if guided else DEFAULT)

@@ -11,6 +11,8 @@ sharpen the prior, and leave the guide as it is (:mod:`samplers.algorithms.base`
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -19,8 +21,12 @@ from diffxas.errors import RunError
 from samplers.guides.base import Guide
 from samplers.sampling import SamplingSchedule
 
-LARGEST_SHIFT = 0.5
+LARGEST_SHIFT = 1.5
 """Guidance moves the denoised estimate of an atom by at most this many sigma (rms over atoms)."""
+BOND_HIGH, BOND_LOW, BOND_SHARE = 0.35, 0.12, 0.75
+"""Where guided walks spend their calls: the spectrum of a cell is knowable from an estimate below
+0.35 angstrom (its first component correlates with that of the structure by 0.1 at 0.4, by 0.8 at
+0.3, by 0.97 at 0.2), and bonds change down to 0.12."""
 
 
 class GuidedDenoiser:
@@ -56,6 +62,11 @@ class GuidedDenoiser:
         shift = bounded_shift(gradient, sigma, self.schedule.noise_scale_at(sigma), self.guide)
         guided: Tensor = (x + (x_0 - x) / temperature + shift).detach()
         return guided
+
+
+def guided_schedule(schedule: SamplingSchedule) -> SamplingSchedule:
+    """The walk of guided samples: the same number of calls, most of them where a guide tells."""
+    return replace(schedule, bond_high=BOND_HIGH, bond_low=BOND_LOW, bond_share=BOND_SHARE)
 
 
 def bounded_shift(gradient: Tensor, sigma: float, noise_scale: float, guide: Guide) -> Tensor:

@@ -39,8 +39,10 @@ COVERED, QUANTILE = 0.9, 1.6448536269514722
 """What share of a Gaussian lies within so many standard deviations."""
 CORRELATION_LENGTH = 0.65
 """eV, l: errors of cell means at energies closer than this are one error."""
-NUGGET = 0.1
+NUGGET = 0.02
 """Share of the variance of a mean spectrum that is not correlated along the energy."""
+LEAST_SHAPE = 0.1
+"""Least a(E), share of its rms: before the edge sites do not err, and 0 would rule a likelihood."""
 MEAN_OF_ABSOLUTE = 1.2533141373155003
 """Standard deviation over mean absolute value of a Gaussian."""
 UNKNOWN_ERROR = 0.03
@@ -121,5 +123,5 @@ def mean_covariance(surrogate: Surrogate, doubt: float = 0.0) -> np.ndarray:
         return correlated(surrogate.energy, np.full(len(surrogate.energy),
                                                     np.hypot(UNKNOWN_ERROR * level, doubt)))
     size = MEAN_OF_ABSOLUTE * float(np.median([one["cell_mean_mae"] for one in networks]))
-    unit = shape / np.sqrt(np.mean(shape**2))
+    unit = np.hypot(shape / np.sqrt(np.mean(shape**2)), LEAST_SHAPE)
     return correlated(surrogate.energy, unit * np.hypot(size, doubt))

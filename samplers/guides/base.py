@@ -111,6 +111,10 @@ class ObservedGuide(Guide):
         sigma : angstrom, of the estimate
         """
 
+    @abstractmethod
+    def at(self, system: Structure) -> ObservedGuide:
+        """See :class:`Guide`."""
+
     def __call__(self, x_0: Tensor, sigma: float) -> Tensor:
         """See :class:`Guide`."""
         values = self.sites(x_0).mean(0)
