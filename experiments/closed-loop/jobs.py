@@ -8,6 +8,7 @@ on a file (``flock``), which the system gives back when the process ends, howeve
 
 from __future__ import annotations
 
+import ast
 import fcntl
 import hashlib
 import json
@@ -34,6 +35,7 @@ from experiments.common import ROOT, RUNS
 from samplers.algorithms import NAMES
 from samplers.generation import run_in
 from samplers.guides.kinds import KINDS
+from samplers.prior_samples import BANK
 from samplers.setup import GenerateOptions
 from surrogates.loading import SHIPPED
 
@@ -49,7 +51,8 @@ PULL = (*WALK, "samplers/guidance.py", "samplers/calibration.py", "samplers/guid
 SPECTRUM = ("samplers/guides/spectrum.py", "samplers/target.py", "surrogates/base.py",
             "surrogates/kernel.py", "surrogates/descriptor.py", "surrogates/calibration.py",
             "surrogates/observation.py")
-"""And one that is pulled by a spectrum."""
+ASKED = tuple(f"samplers/guides/{name}.py" for name in ("asked", "pairs", "curve_files"))
+"""And one that is pulled by what was asked in words."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,10 +135,21 @@ def key_of(sources: Sequence[str], models: Sequence[Path], *facts: object) -> st
     """Short hash of source files, weights and anything else that decides a job's samples."""
     digest = hashlib.sha256(repr(facts).encode())
     for source in sources:
-        digest.update((ROOT / source).read_bytes())
+        digest.update(meaning(ROOT / source).encode())
     for folder in models:
         digest.update(weights_hash(folder).encode())
     return digest.hexdigest()[:10]
+
+
+@lru_cache
+def meaning(path: Path) -> str:
+    """A source file without its comments and strings that stand alone (docstrings)."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(getattr(node, "body", None), list):
+            node.body = [one for one in node.body if not (  # type: ignore[attr-defined]
+                isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant))]
+    return ast.dump(tree)
 
 
 @contextmanager
@@ -234,18 +248,11 @@ def settled_energy(result: Relaxation) -> float:
     return float("nan") if result.failed else result.energy_after
 
 
-def generate_job(name: str, target: Spectrum | None, options: GenerateOptions,
-                 extra: Sequence[str] = ()) -> Job:
-    """Samples by ``diffxas generate``.
-
-    Parameters
-    ----------
-    extra : further source that decides them
-    """
-    kinds = [f"samplers/guides/{KINDS[text.partition(':')[0]][0]}.py" for text in options.guides
-             if text.partition(":")[0] in KINDS]
-    sources = [*PULL, f"samplers/algorithms/{NAMES[options.algorithm][0]}.py", *kinds, *extra,
-               *(SPECTRUM if target is not None else ())]
+def generate_job(name: str, target: Spectrum | None, options: GenerateOptions) -> Job:
+    """Samples by ``diffxas generate``."""
+    kinds = [f"samplers/guides/{KINDS[text.partition(':')[0]][0]}.py" for text in options.guides]
+    sources = [*PULL, f"samplers/algorithms/{NAMES[options.algorithm][0]}.py", *kinds,
+               *(ASKED if kinds else ()), *(SPECTRUM if target is not None else ())]
     models = [find_prior(options.prior)]
     if target is not None:
         models.append(SHIPPED / options.surrogate)
@@ -257,7 +264,10 @@ def generate_job(name: str, target: Spectrum | None, options: GenerateOptions,
     # A file counts by what it holds, wherever it lies.
     chosen["guides"] = [f"{kind}:{rest.rpartition('/')[2]}" for kind, _, rest in
                         (text.partition(":") for text in options.guides)]
-    key = key_of(sources, models, sorted(chosen.items()), files,
+    bank = find_prior(options.prior) / BANK  # guides are calibrated on it
+    files += [bank.read_bytes()] if bank.is_file() else []
+    key = key_of(sources, models, sorted(chosen.items()),
+                 [hashlib.sha256(content).hexdigest() for content in files],
                  None if target is None else target.mu.tobytes())
 
     def make(work: Path) -> list[Outcome]:

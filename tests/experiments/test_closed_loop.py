@@ -70,11 +70,14 @@ def test_jobs_are_made_once_claimed_by_one_and_failures_are_told(
 
 def test_keys_follow_source_and_facts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "ROOT", tmp_path)
-    (tmp_path / "a.py").write_text("1")
-    first = jobs.key_of(["a.py"], [], 1)
-    assert jobs.key_of(["a.py"], [], 1) == first != jobs.key_of(["a.py"], [], 2)
-    (tmp_path / "a.py").write_text("2")
-    assert jobs.key_of(["a.py"], [], 1) != first
+    def key(text: str, fact: int = 1) -> str:
+        jobs.meaning.cache_clear()
+        (tmp_path / "a.py").write_text(text)
+        return jobs.key_of(["a.py"], [], fact)
+
+    first = key("def f():\n    return 1\n")
+    assert key("def f():\n    'Said.'\n    return 1  # so\n") == first
+    assert first not in (key("def f():\n    return 2\n"), key("def f():\n    return 1\n", 2))
 
 
 def test_reverse_monte_carlo_has_the_law_of_energy_and_likelihood() -> None:
