@@ -126,6 +126,15 @@ class ObservedGuide(Guide):
         return self.likelihood(values + bias, self.calibration.covariance_at(sigma), sigma)
 
     @property
+    def degrees(self) -> int:
+        """Independent numbers that are asked, at most: by which a misfit is judged."""
+        return 1
+
+    def untempered(self) -> ObservedGuide:
+        """The guide with its likelihood as it is, for evidence; itself if it has no knob."""
+        return self
+
+    @property
     def sigma_on(self) -> float:
         """Where the error of estimates reaches the spread of unguided samples."""
         return float("inf") if self.calibration is None else self.calibration.sigma_on

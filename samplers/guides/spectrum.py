@@ -75,6 +75,15 @@ class SpectrumGuide(ObservedGuide):
         return SpectrumGuide(self.surrogate, self.target, system, self.label, self.temperature)
 
     @property
+    def degrees(self) -> int:
+        """Points in the window."""
+        return int(self.target.observation.mask.sum())
+
+    def untempered(self) -> SpectrumGuide:
+        """At a temperature of 1."""
+        return SpectrumGuide(self.surrogate, self.target, self.system, self.label, 1.0)
+
+    @property
     def asked(self) -> Mapping[str, Any]:
         """The target's file."""
         return {"residual": 0.0,
