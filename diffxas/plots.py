@@ -292,6 +292,32 @@ def plot_density_preference(density: np.ndarray, residuals: Sequence[np.ndarray]
     return figure
 
 
+def plot_density_posterior(density: np.ndarray, prior: np.ndarray, posterior: np.ndarray,
+                           samples: Sequence[float] = ()) -> Figure:
+    """What is known of a density before and after.
+
+    Parameters
+    ----------
+    density : (n,), g/cm3, evenly spaced
+    prior, posterior : (n,), each summing to 1
+    samples : densities of samples, ticks
+    """
+    figure, axes = _figure(6.4, 3.4)
+    axis, step = axes[0, 0], float(density[1] - density[0])
+    axis.fill_between(density, prior / step, color=GREY, alpha=0.35, label="beforehand")
+    axis.plot(density, posterior / step, color=sample_colour(0), lw=1.8, label="posterior")
+    low, high = np.interp((0.05, 0.95), np.cumsum(posterior), density)
+    inside = (density >= low) & (density <= high)
+    axis.fill_between(density[inside], posterior[inside] / step, color=sample_colour(0), alpha=0.2,
+                      label="90 %")
+    axis.plot(samples, np.zeros(len(samples)), "|", color="black", ms=12, label="samples")
+    axis.set_xlabel("density (g/cm\u00b3)")
+    axis.set_ylabel("probability density (cm\u00b3/g)")
+    axis.set_ylim(bottom=0)
+    _legend(axis)
+    return figure
+
+
 def loss_figure(history: Sequence[Mapping[str, float]], title: str) -> Figure:
     """What a training logged against its step: the loss, and whatever a monitor measured.
 

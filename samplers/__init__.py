@@ -32,7 +32,7 @@ class Run:
     out_of_reach: bool
 
 
-def generate(target: Spectrum | None = None, *, density: float | None = None,
+def generate(target: Spectrum | None = None, *, density: float | str | None = None,
              atoms: int | None = None, cell: Sequence[float] | None = None, samples: int = 4,
              seed: int = 0, out: str | Path | None = None, progress: bool = False,
              **options: Any) -> Run:
@@ -41,7 +41,8 @@ def generate(target: Spectrum | None = None, *, density: float | None = None,
     Parameters
     ----------
     target : a spectrum as read; None (with ``guidance=False``) samples the prior alone
-    density, atoms, cell : g/cm3, number, three edges in angstrom; any two suffice
+    density, atoms, cell : g/cm3, number, three edges in angstrom; any two suffice. A text such as
+        ``"1.5:3.5"`` or ``"2.1+-0.1"`` is what is known of the density
     out : a folder for the files that ``diffxas generate --out`` writes; resumes if unfinished
     options : further fields of :class:`samplers.setup.GenerateOptions`
 
@@ -53,10 +54,14 @@ def generate(target: Spectrum | None = None, *, density: float | None = None,
     import json
     import tempfile
 
+    from samplers.evidence import DensityPrior
     from samplers.generation import GenerateOptions, run_in
 
+    known = DensityPrior.parse(density) if isinstance(density, str) else density
+    if isinstance(known, DensityPrior):
+        options["density_prior"], known = known, known.middle
     chosen = GenerateOptions(
-        density=density, atoms=atoms, cell=None if cell is None else tuple(cell),  # type: ignore[arg-type]
+        density=known, atoms=atoms, cell=None if cell is None else tuple(cell),  # type: ignore[arg-type]
         samples=samples, seed=seed, **options)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "run" if out is None else Path(out)

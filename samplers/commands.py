@@ -69,8 +69,9 @@ def train() -> None:
 
 @click.command(short_help="Spectrum in, structures out.")
 @click.argument("target", type=PATH, required=False)
-@click.option("--density", type=float, metavar="RHO",
-              help="Mass density, g/cm3. Of density, atoms and cell any two suffice.")
+@click.option("--density", metavar="RHO|LO:HI|V+-S",
+              help="Mass density, g/cm3. Of density, atoms and cell any two suffice. LO:HI or V+-S "
+                   "is what is known of it: its posterior is sampled.")
 @click.option("--atoms", type=int, metavar="N",
               help="Atoms in the cell.  [default: 216, unless density and cell give it]")
 @click.option("--cell", type=float, nargs=3, metavar="A B C",
@@ -115,6 +116,9 @@ def train() -> None:
                    "See README, Guides.")
 @click.option("--algorithm", default=DEFAULT, show_default=True, metavar="NAME",
               help="How the posterior is sampled: " + ", ".join(NAMES) + ".")
+@click.option("--judge", metavar="NAME|PATH",
+              help="Surrogate that scores the samples and does not guide.  [default: the judge of "
+                   "the surrogate]")
 @click.option("--kind", metavar="LABEL",
               help="Which training data to resemble, one of the prior's labels.  [default: any "
                    "when guided, melt-quenched when not]")
@@ -138,6 +142,7 @@ def generate(ctx: click.Context, target: Path | None, out: Path, **options: Any)
     (`diffxas inspect TARGET` shows how it is read). Without one, --no-guidance samples the prior.
     """
     formats = parse_formats(options["formats"])
+    options |= parse_density(options["density"])
     check_request(target, options)
     edge, columns = options["edge"], options.pop("columns")
     if edge is not None:
@@ -152,6 +157,16 @@ def generate(ctx: click.Context, target: Path | None, out: Path, **options: Any)
 
     run = GenerateOptions(**{**options, "formats": formats})
     ctx.exit(generate_to(spectrum, out, run, command=ctx.obj))
+
+
+def parse_density(text: str | None) -> dict[str, Any]:
+    """``density`` and ``density_prior`` of the options: a number, or what is known of it."""
+    from samplers.evidence import DensityPrior
+
+    found = None if text is None else DensityPrior.parse(text)
+    if isinstance(found, DensityPrior):
+        return {"density": found.middle, "density_prior": found}
+    return {"density": found}
 
 
 def parse_formats(text: str) -> tuple[str, ...]:

@@ -30,7 +30,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from diffxas.errors import InputError
 from diffxas.structure import Structure
@@ -174,6 +173,8 @@ def density_posterior(guides: Sequence[Guide], bank: Sequence[Structure],
 def _smooth_evidence(guide: ObservedGuide, bank: Sequence[Structure],
                      grid: np.ndarray) -> np.ndarray:
     """ln Z of a guide by means over sites, (n_grid,)."""
+    import torch
+
     held = np.array([structure.density for structure in bank])
     with torch.no_grad():
         values = np.array([guide.at(s).sites(torch.tensor(s.positions)).mean(0).double().numpy()
@@ -194,6 +195,7 @@ def _smooth_evidence(guide: ObservedGuide, bank: Sequence[Structure],
 
 def _weighed_evidence(guide: Guide, bank: Sequence[Structure], grid: np.ndarray) -> np.ndarray:
     """ln Z of any guide, (n_grid,)."""
+    import torch
     from scipy.special import logsumexp
 
     held = np.array([structure.density for structure in bank])

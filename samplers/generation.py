@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,54 +21,138 @@ from diffxas.run_folder import Record, RunFolder
 from diffxas.spectrum import Spectrum
 from diffxas.structure import Structure
 from samplers.algorithms import DEFAULT, find_algorithm
+from samplers.guides.base import Guides, ObservedGuide
 from samplers.setup import GenerateOptions, Sample, Setup, set_up
 
 if TYPE_CHECKING:
     from samplers.calibration import Calibration
-    from samplers.guides.base import Guides
+    from samplers.evidence import DensityPosterior
 
 UNGUIDED = 2
 CALIBRATED_ON, CALIBRATED_WITHIN = 4, 0.15
 """Samples of the prior's bank that a guide is calibrated on, and how far (g/cm3) they may be."""
+SAME_CALIBRATION = 0.15
+"""g/cm3; samples of a density that is sought share a calibration when they are this near."""
+BANK_DRAWN = 32
+"""Unguided samples that are drawn where a density is sought and the prior carries no bank."""
 UNGUIDED_NUMBER = 1_000_000
 """Unguided samples are numbered from here, so that they share no noise with guided ones."""
 
 
-def produce(setup: Setup, folder: RunFolder,
-            progress: bool) -> tuple[list[Sample], list[Sample], Calibration | None]:
-    """Draw (or load) unguided samples, the calibration and all samples, in order."""
-    from samplers.calibration import calibrate
-    from samplers.guides.base import ObservedGuide
+@dataclass(frozen=True, eq=False)
+class Produced:
+    """What a run drew.
 
-    unguided, calibration = [], None
+    Attributes
+    ----------
+    samples, unguided : in the order of their number
+    calibration : of the first guide that has one
+    density : posterior of a density that was sought, None where it was given
+    """
+
+    samples: list[Sample]
+    unguided: list[Sample]
+    calibration: Calibration | None
+    density: DensityPosterior | None
+
+
+def produce(setup: Setup, folder: RunFolder, progress: bool) -> tuple[Setup, Produced]:
+    """Draw (or load) unguided samples, the calibration and all samples, in order.
+
+    Returns
+    -------
+    the set-up at the density that the posterior has in the mean, and what was drawn
+    """
+    density = sought_density(setup, folder, progress)
+    drawn = [setup.box.density] * setup.options.samples
+    if density is not None:
+        setup = setup.at_density(density.mean)
+        drawn = density.drawn(setup.options.samples)
     with _bar(setup, progress) as advance:
+        unguided = []
         if setup.compared:
             numbers = range(UNGUIDED_NUMBER, UNGUIDED_NUMBER + UNGUIDED)
             unguided = [_sample(setup, folder, n, False, advance) for n in numbers]
-        for guide in setup.guides:
-            if isinstance(guide, ObservedGuide):
-                advance(0, f"calibrating {guide.label}")
-                guide.calibration = calibrate(
-                    lambda system: _denoiser(replace(setup, system=system)), guide,
-                    calibration_samples(setup, [s.sampled for s in unguided]), setup.options.seed)
-                calibration = calibration or guide.calibration
+        calibrated = _calibrated(setup, unguided, advance)
         samples: list[Sample] = []
-        for n in range(setup.options.samples):
-            samples.append(_sample(setup, folder, n, setup.guided, advance))
+        at = calibrated
+        for n, rho in enumerate(drawn):
+            if abs(rho - at.box.density) > SAME_CALIBRATION:
+                at = _calibrated(setup.at_density(rho), unguided, advance)
+            here = at if density is None else moved(at, rho)
+            samples.append(_sample(here, folder, n, setup.guided, advance))
             _write_finished(setup, folder.path, samples)
-    return samples, unguided, calibration
+    found = [guide.calibration for guide in calibrated.guides if isinstance(guide, ObservedGuide)]
+    return calibrated, Produced(samples, unguided, found[0] if found else None, density)
 
 
-def calibration_samples(setup: Setup, unguided: list[Structure]) -> list[Structure]:
-    """Unguided samples of about the run's density: the prior's own, or else those of the run."""
+def sought_density(setup: Setup, folder: RunFolder, progress: bool) -> DensityPosterior | None:
+    """What the guides say of a density that is not given; None where it is."""
+    from samplers.evidence import density_posterior
+
+    prior = setup.options.density_prior
+    if prior is None:
+        return None
+    return density_posterior(setup.guides, bank_of(setup, folder, progress), prior)
+
+
+def bank_of(setup: Setup, folder: RunFolder, progress: bool) -> list[Structure]:
+    """Structures over densities: the prior's own, or unguided samples drawn for the run."""
+    from diffxas.prior import find_prior
+    from samplers.prior_samples import draw_bank, spread_densities
+
+    found = _carried(setup)
+    prior = setup.options.density_prior
+    if found or prior is None:
+        return found
+    return draw_bank(find_prior(setup.options.prior), lambda rho: setup.at_density(rho).system,
+                     list(spread_densities(prior.low, prior.high, BANK_DRAWN)), setup.kind,
+                     setup.options.seed, folder.path / ".work" / "bank", progress)
+
+
+def _carried(setup: Setup) -> list[Structure]:
+    """The prior's bank, if it is of the run's composition."""
     from diffxas.prior import find_prior
     from samplers.prior_samples import read_bank
 
+    formula = _reduced(setup.system)
+    return [s for s in read_bank(find_prior(setup.options.prior)) if _reduced(s) == formula]
+
+
+def _reduced(structure: Structure) -> str:
+    return str(structure.to_atoms().symbols.formula.reduce()[0])
+
+
+def _calibrated(setup: Setup, unguided: list[Sample],
+                advance: Callable[[int, str], None]) -> Setup:
+    """The run with its guides calibrated at its density."""
+    from samplers.calibration import calibrate
+
+    fresh = tuple(guide.at(setup.system) for guide in setup.guides)
+    for guide in fresh:
+        if isinstance(guide, ObservedGuide):
+            advance(0, f"calibrating {guide.label}")
+            guide.calibration = calibrate(
+                lambda system: _denoiser(replace(setup, system=system)), guide,
+                calibration_samples(setup, [s.sampled for s in unguided]), setup.options.seed)
+    return replace(setup, guides=fresh)
+
+
+def moved(setup: Setup, density: float) -> Setup:
+    """The run at another density, with the calibration that it has."""
+    there = setup.at_density(density)
+    for new, old in zip(there.guides, setup.guides, strict=True):
+        if isinstance(new, ObservedGuide) and isinstance(old, ObservedGuide):
+            new.calibration = old.calibration
+    return there
+
+
+def calibration_samples(setup: Setup, unguided: list[Structure]) -> list[Structure]:
+    """Unguided structures of about the run's density: the prior's own, or else those of the run."""
     if setup.arrangement is not None:
         return unguided
-    bank = [s for s in read_bank(find_prior(setup.options.prior))
-            if set(s.symbols) == set(setup.system.symbols)]
-    near = sorted(bank, key=lambda s: abs(s.density - setup.box.density))[:CALIBRATED_ON]
+    near = sorted(_carried(setup), key=lambda s: abs(s.density - setup.box.density))
+    near = near[:CALIBRATED_ON]
     far = max((abs(s.density - setup.box.density) for s in near), default=np.inf)
     return near if far < CALIBRATED_WITHIN else unguided
 
@@ -166,8 +250,6 @@ def _draw(setup: Setup, number: int, guided: bool, advance: Callable[[], None]) 
 
 def fresh_guides(setup: Setup) -> Guides:
     """The run's guides without what an earlier walk left in them."""
-    from samplers.guides.base import Guides, ObservedGuide
-
     found = []
     for guide in setup.guides:
         new = guide.at(setup.system)
@@ -238,8 +320,8 @@ def run_in(spectrum: Spectrum | None, out: Path, options: GenerateOptions, comma
         print(f"{key}: {fact}")
     for warning in setup.warnings:
         print(f"Warning: {warning}")
-    samples, unguided, calibration = produce(setup, folder, progress)
-    answers, code = write_outputs(setup, out, samples, unguided, calibration, command)
+    setup, produced = produce(setup, folder, progress)
+    answers, code = write_outputs(setup, out, produced, command)
     folder.finish()
     if progress:
         print(f"Report: {out / 'report.html'}")

@@ -41,6 +41,7 @@ class Seen:
     fit : to the target, or None without one
     curve : (n_points,), after the observation model, target units; None without a target
     residual : rms over the window, target units
+    judged : the same by the judge (:mod:`samplers.judges`), None without one
     bonding : coordination, by pairs of elements too (:func:`diffxas.analysis.bonding`)
     """
 
@@ -51,6 +52,7 @@ class Seen:
     curve: np.ndarray | None
     residual: float | None
     bonding: Mapping[str, Any]
+    judged: float | None = None
 
     @property
     def mean(self) -> np.ndarray | None:
@@ -88,8 +90,12 @@ def look_at(setup: Setup, structure: Structure) -> Seen:
     if setup.target is None:
         return Seen(labelled, sites, absorbers, None, None, None, found)
     fit = setup.target.observation.fit(sites.mean(0))
+    judged = None
+    if setup.judge is not None:
+        mean = setup.judge.predict_sites(structure).mean(0)
+        judged = setup.target.residual(setup.target.observation.fit(mean))
     return Seen(labelled, sites, absorbers, fit, setup.target.curve(fit),
-                setup.target.residual(fit), found)
+                setup.target.residual(fit), found, judged)
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,6 +135,9 @@ class Row:
             "out_of_domain": self.offered.strangers,
             "residual_sampled": self.sampled.residual,
             "residual_relaxed": relaxed.residual if relaxed else None,
+            "judge_sampled": self.sampled.judged,
+            "judge_relaxed": relaxed.judged if relaxed else None,
+            "denoiser_calls": self.sample.calls,
             "energy_sampled": relaxation.get("energy_before"),
             "energy_relaxed": relaxation.get("energy_after"),
             "pressure_GPa": relaxation.get("pressure"), "largest_force": relaxation.get("fmax"),

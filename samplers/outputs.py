@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,15 +16,18 @@ from diffxas.files import replacing, write_json
 from diffxas.relaxation import enclosed
 from diffxas.structure import Structure
 from diffxas.structure_files import read_structures, write_structures
+from samplers.answers import answer_section, beyond_reach, guide_numbers, posterior_numbers
 from samplers.judged import Row, Seen, best_of, fits_of, judge, look_at
+from samplers.judges import disagreement, judged_numbers
 from samplers.nuisance_summary import nuisance_summary
 from samplers.report_content import report_content
-from samplers.setup import GenerateOptions, Sample, Setup
+from samplers.setup import GenerateOptions, Setup
 from surrogates.pi_star import pi_star_if_covered
 
 if TYPE_CHECKING:
     from diffxas.report import ReportContent
     from samplers.calibration import Calibration
+    from samplers.generation import Produced
 
 APART = 10.0
 """Least vacuum, angstrom, beside a slab in a LAMMPS data file, which has no periodic flags."""
@@ -33,28 +37,46 @@ OUT_OF_REACH = 0.5
 """A residual above this share of the target's standard deviation is no fit."""
 
 
-def write_outputs(setup: Setup, out: Path, samples: Sequence[Sample], unguided: Sequence[Sample],
-                  calibration: Calibration | None,
+def write_outputs(setup: Setup, out: Path, produced: Produced,
                   command: str) -> tuple[list[Structure], int]:
     """Write everything; the answers in the order of their number, and the exit code."""
     from diffxas.report import write_report
 
-    rows = [judge(setup, s) for s in samples]
-    free = [look_at(setup, s.sampled) for s in unguided]
-    reached = _reached(setup, rows)
-    warnings = [*setup.warnings, *_warnings(setup, rows, reached)]
+    rows = [judge(setup, s) for s in produced.samples]
+    free = [look_at(setup, s.sampled) for s in produced.unguided]
+    calibration = produced.calibration
+    missed = beyond_reach(setup, rows)
+    reached = _reached(setup, rows) and not missed
+    warnings = [*setup.warnings, *_warnings(setup, rows, _reached(setup, rows)), *missed,
+                *_fooled(setup, rows, free)]
+    posterior = posterior_numbers(setup, rows, produced.density)
+    guides = guide_numbers(setup, rows, free)
     write_structure_files(setup, out, rows)
     write_spectra(setup, out, rows)
     write_samples(setup, out, rows)
     if calibration is not None:
         _write_calibration(out, calibration)
-    content = report_content(setup, rows, unguided, free, calibration, warnings, command)
+    content = report_content(setup, rows, produced.unguided, free, calibration, warnings, command)
+    content = replace(content, answers=answer_section(
+        guides, posterior, rows, free, produced.density))
     write_report(content, out / "report.html", out / "figures")
     write_json(out / "summary.json",
-               summary(setup, rows, free, calibration, warnings, command, content))
+               {**summary(setup, rows, free, calibration, warnings, command, content),
+                "out_of_reach": not reached, "posterior": posterior, "guides": guides})
     for warning in warnings[len(setup.warnings):]:
         print(f"Warning: {warning}")
     return [row.offered.structure for row in rows], 0 if reached else 3
+
+
+def _fooled(setup: Setup, rows: Sequence[Row], free: Sequence[Seen]) -> list[str]:
+    """A warning if the judge does not see what the guide gained."""
+    pairs = [(seen.residual, seen.judged) for seen in (*free, *(row.sampled for row in rows))]
+    if not setup.guided or not free or any(None in pair for pair in pairs):
+        return []
+    guide, by_judge = (np.array(column, dtype=float) for column in zip(*pairs, strict=True))
+    n = len(free)
+    found = disagreement(guide[n:], by_judge[n:], {"guide": guide[:n], "judge": by_judge[:n]})
+    return [found] if found else []
 
 
 def _reached(setup: Setup, rows: Sequence[Row]) -> bool:
@@ -231,6 +253,9 @@ def summary(setup: Setup, rows: Sequence[Row], free: Sequence[Seen],
         "window": list(target.window) if target else None,
         "target_spread": target.spread if target else None,
         "edge_step": target.unit_step if target and target.kind == "measured" else None,
+        "judge": None if setup.judge is None else judged_numbers(
+            setup.judge, [row.sampled.judged for row in rows],
+            [row.relaxed.judged if row.relaxed else None for row in rows]),
         "best": best.sample.number if best else None,
         "out_of_reach": not _reached(setup, rows),
         "guided": setup.guided, "kind": setup.kind,

@@ -16,6 +16,7 @@ from diffxas.spectrum import Spectrum, parse_edge
 from diffxas.structure import Structure
 from samplers.algorithms import DEFAULT, find_algorithm
 from samplers.arrangement import Arrangement, Request, arrange, file_hash
+from samplers.evidence import DensityPrior
 from samplers.geometry import Box, resolve_box
 
 if TYPE_CHECKING:
@@ -54,13 +55,18 @@ class GenerateOptions(Request):
     type_order: tuple[str, ...] | None = None
     charges: Mapping[str, float] | None = None
     device: str = "cpu"
+    density_prior: DensityPrior | None = None
     algorithm: str = DEFAULT
+    judge: str | None = None
     guides: tuple[str, ...] = ()
     prior: str = "a-C"
     surrogate: str = "a-C"
     kind: str | None = None
 
     def __post_init__(self) -> None:
+        if self.density_prior is not None and (self.special or self.cell is not None):
+            raise InputError("a density must be one number with --cell, --start, --fix, --forbid, "
+                             "--pbc and --vacuum, received a range: choose --density RHO")
         if self.samples < 1:
             raise InputError(f"samples must be at least 1, received {self.samples}: "
                              f"choose another --samples")
@@ -71,7 +77,8 @@ class Setup:
     """A run's models and settings, all of them checked.
 
     ``surrogate`` is None where there is no target and the default one does not know the elements;
-    ``no_spectra`` then says so. ``arrangement`` is None where new atoms fill a periodic cell.
+    ``no_spectra`` then says so. ``judge`` scores guided samples and does not guide; None if none is
+    known. ``arrangement`` is None where new atoms fill a periodic cell.
     """
 
     options: GenerateOptions
@@ -82,6 +89,7 @@ class Setup:
     surrogate: Surrogate | None
     no_spectra: str
     target: Target | None
+    judge: Surrogate | None
     guides: tuple[Guide, ...]
     schedule: SamplingSchedule
     kind: str
@@ -152,6 +160,7 @@ def set_up(spectrum: Spectrum | None, options: GenerateOptions) -> Setup:
     from diffxas.weights import find_model, read_config, weights_hash
     from samplers.guides.kinds import guide_of
     from samplers.guides.spectrum import SpectrumGuide
+    from samplers.judges import find_judge
     from samplers.target import Target
     from surrogates.loading import SHIPPED
 
@@ -181,6 +190,8 @@ def set_up(spectrum: Spectrum | None, options: GenerateOptions) -> Setup:
             guides.append(SpectrumGuide(surrogate.guiding(), target, system))
         guides += [guide_of(text, system, options) for text in options.guides]
         check_guides(guides, algorithm)
+    judge = None if target is None or surrogate is None else find_judge(
+        options.judge, surrogate, box.density, options.device)
     kind = options.kind or default_kind(prior.config.kinds, options.guidance)
     prior.kind_index(kind)
     relaxation, warnings = _relaxation(options, elements, arrangement)
@@ -206,7 +217,8 @@ def set_up(spectrum: Spectrum | None, options: GenerateOptions) -> Setup:
                 "target_hash": None if target is None else target.hash, "kind": kind or ANY}
     prior.to(options.device)
     return Setup(options, box, system, arrangement, prior, surrogate, no_spectra, target,
-                 tuple(guides), schedule, kind, relaxation, warnings, identity, weights, cutoffs)
+                 judge, tuple(guides), schedule, kind, relaxation, warnings, identity, weights,
+                 cutoffs)
 
 
 def _atoms(options: GenerateOptions,

@@ -130,6 +130,7 @@ class ReportContent:
     facts : further lines for the table at the top, such as the classical pi* share
     versions, weights : name to version or hash
     cutoffs : longest bonds by the name of the pair (:mod:`diffxas.cutoffs`)
+    answers : first section of the page, such as asked against achieved
     """
 
     title: str
@@ -156,6 +157,7 @@ class ReportContent:
     versions: Mapping[str, str] = field(default_factory=dict)
     weights: Mapping[str, str] = field(default_factory=dict)
     cutoffs: Mapping[str, BondCutoff] = field(default_factory=dict)
+    answers: Section | None = None
 
     def bonding(self, structure: Structure) -> dict[str, Any]:
         """:func:`diffxas.analysis.bonding` with the content's cutoffs."""
@@ -170,7 +172,7 @@ class ReportContent:
 
 def report_figures(content: ReportContent) -> list[FigureBlock]:
     """The figures that the content allows, each with its file name and caption."""
-    return session_figures(content)
+    return [*(content.answers.figures if content.answers else ()), *session_figures(content)]
 
 
 def write_report(content: ReportContent, path: str | Path,
@@ -186,7 +188,11 @@ def write_report(content: ReportContent, path: str | Path,
 def _document(content: ReportContent, figures: Sequence[FigureBlock]) -> Document:
     best = content.best
     spectral = {"spectra", "shares", "convergence", "density_preference"}
+    first = () if content.answers is None else (content.answers,)
+    shown = {f.name for section in first for f in section.figures}
+    figures = [f for f in figures if f.name not in shown]
     sections = (
+        *first,
         Section("Samples", tables=(_sample_table(content), *_coordination_tables(content))),
         Section("Spectra", text=_spectra_text(content), tables=_nuisance_tables(content),
                 figures=tuple(f for f in figures if f.name in spectral)),
@@ -200,19 +206,22 @@ def _document(content: ReportContent, figures: Sequence[FigureBlock]) -> Documen
               for k, u in enumerate(content.unguided)]
     if content.reference is not None:
         views.append(View(content.reference_name, "as given", content.reference))
-    first = best or content.samples[0]
+    viewed = best or content.samples[0]
     return Document(
         title=content.title, lead=_lead(content), command=content.command, facts=_facts(content),
         warnings=content.warnings, sections=sections, views=tuple(views),
-        first_view=(first.name, "relaxed" if first.answer == "relaxed" else "as sampled"),
+        first_view=(viewed.name, "relaxed" if viewed.answer == "relaxed" else "as sampled"),
         cutoffs=bond_lengths(content.cutoffs))
 
 
 def _lead(content: ReportContent) -> tuple[str, ...]:
     structure = content.samples[0].sampled
     guided = "guided by the target spectrum" if content.target is not None else "without a target"
+    held = [s.sampled.density for s in content.samples]
+    density = (f"{structure.density:.2f}" if max(held) - min(held) < 0.005 else
+               f"{min(held):.2f} to {max(held):.2f}")
     lines = [f"{len(content.samples)} periodic structure{'s' if len(content.samples) > 1 else ''} "
-             f"of {len(structure)} atoms at {structure.density:.2f} g/cm³, made {guided}."]
+             f"of {len(structure)} atoms at {density} g/cm³, made {guided}."]
     best = content.best
     if best is not None and best.residual is not None:
         line = (f"The best fit is {best.name}, {_state(best.answer)}: residual "
