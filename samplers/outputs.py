@@ -23,6 +23,7 @@ from samplers.nuisance_summary import nuisance_summary
 from samplers.report_content import report_content
 from samplers.setup import GenerateOptions, Setup
 from surrogates.pi_star import pi_star_if_covered
+from surrogates.unexplained import unexplained_peak
 
 if TYPE_CHECKING:
     from diffxas.report import ReportContent
@@ -116,11 +117,24 @@ def _warnings(setup: Setup, rows: Sequence[Row], reached: bool) -> list[str]:
                              f"{len(setup.arrangement.others)} atoms in forbidden regions or "
                              f"beyond the faces of the slab, at most {depth:.2f} angstrom deep; as "
                              f"sampled there are none.")
+    found += _unexplained(setup, rows)
     fits = fits_of(rows)
     notes = dict.fromkeys(note for fit in fits for note in fit.notes)
     found += [f"{note} (in {sum(note in fit.notes for fit in fits)} of {len(fits)} samples)"
               for note in notes]
     return found
+
+
+def _unexplained(setup: Setup, rows: Sequence[Row]) -> list[str]:
+    """A peak that the best answer has not, if there is one."""
+    best = best_of(rows)
+    if best is None or setup.target is None:
+        return []
+    seen = best.offered
+    assert seen.fit is not None and seen.mean is not None, "what has a residual was fitted"
+    peak = unexplained_peak(setup.target.observation, seen.fit, seen.mean)
+    return [] if peak is None else [
+        f"Sample {best.sample.number}: {peak.sentence(setup.target.unit_step)}"]
 
 
 def write_structure_files(setup: Setup, out: Path, rows: Sequence[Row]) -> None:

@@ -24,6 +24,7 @@ from surrogates.pi_star import pi_star_if_covered
 from surrogates.prediction import check_labelled, predict_table, write_csv
 from surrogates.protocol import SurrogateModel, check_target
 from surrogates.targets import observation_for
+from surrogates.unexplained import unexplained_peak
 
 if TYPE_CHECKING:
     from diffxas.normalise import Normalisation
@@ -131,6 +132,10 @@ def compare(target: Spectrum, labelled: Sequence[tuple[str, Structure]], model: 
     flags = ((ISOLATED, predicted.lone), (OUTSIDE, predicted.outside))
     rows = [replace(row, notes=(*row.notes, *(
         note for note, labels in flags if row.label in labels))) for row in rows]
+    best = rows[0].label
+    peak = unexplained_peak(observation, fits[best], predicted.columns[best])
+    if peak is not None:
+        rows[0] = replace(rows[0], notes=(*rows[0].notes, peak.sentence()))
     estimate = None
     if isinstance(observation, MeasuredObservation) and (model.element, model.edge) == ("C", "K"):
         estimate = pi_star_if_covered(observation, fits[rows[0].label])
