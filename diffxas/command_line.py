@@ -129,7 +129,7 @@ def _check_window(ctx: click.Context, parameter: click.Parameter,
 
 
 def observation_options(command: AnyCommand) -> AnyCommand:
-    """``--exclude`` and ``--adsorbates``: what does not count, what is beside the structure."""
+    """``--exclude``, ``--adsorbates``, ``--reference``: what stands between structure and data."""
     exclude = click.option(
         "--exclude", multiple=True, metavar="LO:HI", callback=_parse_exclude,
         help="Energies of TARGET that do not count, eV, such as 286.5:289; repeatable.")
@@ -137,7 +137,11 @@ def observation_options(command: AnyCommand) -> AnyCommand:
         "--adsorbates", is_flag=True,
         help="Let C-H (287.5 eV) and C=O (288.5 eV) of a surface absorb beside the structure; for "
              "measured C:K targets. Their areas are reported.")
-    return exclude(adsorbates(command))
+    reference = click.option(
+        "--reference", metavar="graphite:FILE|diamond:FILE",
+        help="A spectrum measured in the same beamtime, whose known marks fix energy axis and "
+             "resolution; for measured C:K targets.")
+    return exclude(adsorbates(reference(command)))
 
 
 def _parse_exclude(ctx: click.Context, parameter: click.Parameter,

@@ -225,9 +225,13 @@ def check_request(target: Path | None, options: Mapping[str, Any]) -> None:
     if target is None and options["columns"] is not None:
         raise InputError(f"--columns must go with a TARGET, received {options['columns']!r} "
                          f"without one: leave it out")
-    if target is None and (options["exclude"] or options["adsorbates"]):
-        word = "--exclude" if options["exclude"] else "--adsorbates"
-        raise InputError(f"{word} must go with a TARGET, received none: leave it out")
+    for name in ("exclude", "adsorbates", "reference"):
+        if target is None and options[name]:
+            raise InputError(f"--{name} must go with a TARGET, received none: leave it out")
+    if options["reference"] is not None:
+        from surrogates.reference import parse_reference
+
+        parse_reference(options["reference"])
 
 
 def check_device(device: str) -> None:

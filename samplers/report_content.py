@@ -115,6 +115,8 @@ def _facts(setup: Setup, best: Row) -> dict[str, str]:
         return facts
     if target.kind == "measured":
         facts["edge step"] = f"{target.unit_step:.4g} (units of the file)"
+        if target.reference is not None:
+            facts["reference"] = target.reference.sentence()
         facts["columns"] = str(target.spectrum.meta.get("columns", ""))
     fit = best.offered.fit
     if fit is not None and setup.surrogate is not None and setup.surrogate.element == "C":

@@ -51,6 +51,7 @@ class GenerateOptions(Request):
     target_kind: str = "auto"
     exclude: tuple[tuple[float, float], ...] = ()
     adsorbates: bool = False
+    reference: str | None = None
     formats: tuple[str, ...] = ()
     type_order: tuple[str, ...] | None = None
     charges: Mapping[str, float] | None = None
@@ -163,13 +164,14 @@ def set_up(spectrum: Spectrum | None, options: GenerateOptions) -> Setup:
     from samplers.judges import find_judge
     from samplers.target import Target
     from surrogates.loading import SHIPPED
+    from surrogates.reference import parse_reference, read_reference
 
     if spectrum is None and options.guidance and not options.guides:
         raise InputError("a target must be given for guidance, received none: give TARGET or "
                          "--guide, or --no-guidance to sample the prior alone")
-    if spectrum is None and (options.exclude or options.adsorbates):
-        raise InputError("--exclude and --adsorbates must go with a TARGET, received one of them "
-                         "without it: leave it out")
+    if spectrum is None and (options.exclude or options.adsorbates or options.reference):
+        raise InputError("--exclude, --adsorbates and --reference must go with a TARGET, received "
+                         "one of them without it: leave it out")
     algorithm = find_algorithm(options.algorithm)
     prior_folder = find_prior(options.prior)
     prior = load_prior(prior_folder)
@@ -181,9 +183,10 @@ def set_up(spectrum: Spectrum | None, options: GenerateOptions) -> Setup:
     record = read_config(prior_folder)
     schedule = schedule_at(record, box.density, options.steps,
                            None if arrangement is None else arrangement.begin)
+    reference = None if options.reference is None else read_reference(options.reference)
     target = None if spectrum is None or surrogate is None else Target.of(
         spectrum, surrogate, options.target_kind, options.window, options.exclude,
-        options.adsorbates)
+        options.adsorbates, reference)
     guides: list[Guide] = []
     if options.guidance:
         if target is not None and surrogate is not None:
@@ -213,6 +216,8 @@ def set_up(spectrum: Spectrum | None, options: GenerateOptions) -> Setup:
                 "start": None if options.start is None else file_hash(options.start),
                 "window": None if options.window is None else list(options.window),
                 "prior_hash": weights["prior"], "surrogate_hash": weights.get("surrogate"),
+                "reference_hash": None if options.reference is None else
+                file_hash(parse_reference(options.reference)[1]),
                 "exclude": [list(pair) for pair in options.exclude],
                 "target_hash": None if target is None else target.hash, "kind": kind or ANY}
     prior.to(options.device)

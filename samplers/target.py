@@ -11,7 +11,8 @@ from diffxas.spectrum import Spectrum
 from surrogates.base import Surrogate
 from surrogates.observation import Fit, Observation
 from surrogates.protocol import check_target
-from surrogates.targets import check_adsorbates, choose_kind, observation_for
+from surrogates.reference import Reference
+from surrogates.targets import check_measured_carbon, choose_kind, observation_for
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +26,7 @@ class Target:
     kind, reason : ``computed`` or ``measured``, and one sentence why
     unit_step, pre_line : a curve of the observation times ``unit_step`` plus ``pre_line``
         (n_points,) is in the units of the target's file
+    reference : measured in the same beamtime, if one was given
     """
 
     spectrum: Spectrum
@@ -33,22 +35,24 @@ class Target:
     reason: str
     unit_step: float
     pre_line: np.ndarray
+    reference: Reference | None = None
 
     @classmethod
     def of(cls, spectrum: Spectrum, surrogate: Surrogate, target_kind: str = "auto",
            window: tuple[float, float] | None = None,
-           exclude: tuple[tuple[float, float], ...] = (), adsorbates: bool = False) -> Target:
+           exclude: tuple[tuple[float, float], ...] = (), adsorbates: bool = False,
+           reference: Reference | None = None) -> Target:
         """Check the target against the surrogate and choose its observation model.
 
         Raises
         ------
         InputError
-            On another edge, a window or excluded ranges that miss data or edge, adsorbates where
-            they cannot be, or a curve without an edge.
+            On another edge, a window or excluded ranges that miss data or edge, adsorbates or a
+            reference where they cannot be, or a curve without an edge.
         """
         check_target(spectrum, surrogate)
         kind, _ = choose_kind(spectrum, surrogate.energy, target_kind)
-        check_adsorbates(spectrum, kind, adsorbates)
+        check_measured_carbon(spectrum, kind, adsorbates, reference is not None)
         unit_step, pre_line, normalisation = 1.0, np.zeros(len(spectrum)), None
         if kind == "measured":
             from diffxas.normalise import normalise
@@ -57,8 +61,9 @@ class Target:
             unit_step, pre_line = float(normalisation.edge_step), normalisation.pre_line
         observation, reason = observation_for(
             spectrum, surrogate.energy, target_kind=target_kind, window=window,
-            normalisation=normalisation, exclude=exclude, adsorbates=adsorbates)
-        return cls(spectrum, observation, kind, reason, unit_step, np.asarray(pre_line))
+            normalisation=normalisation, exclude=exclude, adsorbates=adsorbates,
+            reference=reference)
+        return cls(spectrum, observation, kind, reason, unit_step, np.asarray(pre_line), reference)
 
     @property
     def hash(self) -> str:

@@ -156,7 +156,7 @@ def check_earlier_table(out: Path) -> None:
 def compare(target: Path, structures: tuple[Path, ...], out: Path, edge: str | None,
             columns: str | None, window: tuple[float, float] | None, target_kind: str,
             exclude: tuple[tuple[float, float], ...], adsorbates: bool,
-            surrogate: str | None) -> None:
+            reference: str | None, surrogate: str | None) -> None:
     """Rank every frame of STRUCTURE files by how well its spectrum fits TARGET."""
     spectrum = read_target(target, columns, edge)
     from diffxas.structure_files import labelled_structures
@@ -165,12 +165,16 @@ def compare(target: Path, structures: tuple[Path, ...], out: Path, edge: str | N
     from surrogates.comparison import check_folder
     from surrogates.comparison import compare as write_comparison
     from surrogates.loading import load_surrogate, surrogate_name
+    from surrogates.reference import read_reference
 
     check_folder(out)
+    measured = None if reference is None else read_reference(reference)
     model = load_surrogate(surrogate or surrogate_name(edge_of(spectrum)))
     rows = write_comparison(spectrum, labelled, model, out,
                             target_kind=target_kind, window=window, exclude=exclude,
-                            adsorbates=adsorbates, progress=True)
+                            adsorbates=adsorbates, reference=measured, progress=True)
+    if measured is not None:
+        click.echo(measured.sentence())
     click.echo(text_table(
         ["rank", "structure", "residual", "g/cm3", "2/3/4-fold %", "notes"],
         [[str(row.rank), row.label, f"{row.residual:.4f}", f"{row.density:.3f}",

@@ -28,6 +28,7 @@ from surrogates.unexplained import unexplained_peak
 
 if TYPE_CHECKING:
     from diffxas.normalise import Normalisation
+    from surrogates.reference import Reference
 
 ISOLATED = "holds an absorber without a neighbour, not to be trusted"
 OUTSIDE = "unlike the surrogate's training sites, its spectrum is a guess"
@@ -97,7 +98,7 @@ def compare(target: Spectrum, labelled: Sequence[tuple[str, Structure]], model: 
             normalisation: Normalisation | None = None,
             options: NuisanceOptions | None = None,
             exclude: tuple[tuple[float, float], ...] = (), adsorbates: bool = False,
-            progress: bool = False) -> list[ComparisonRow]:
+            reference: Reference | None = None, progress: bool = False) -> list[ComparisonRow]:
     """Rank structures against a target and write the comparison.
 
     Parameters
@@ -106,7 +107,7 @@ def compare(target: Spectrum, labelled: Sequence[tuple[str, Structure]], model: 
     labelled : label and structure
     model : the surrogate
     out_dir : replaced if an earlier comparison is there
-    target_kind, window, normalisation, options, exclude, adsorbates : of
+    target_kind, window, normalisation, options, exclude, adsorbates, reference : of
         :func:`surrogates.targets.observation_for`
     progress : show a bar
 
@@ -126,7 +127,8 @@ def compare(target: Spectrum, labelled: Sequence[tuple[str, Structure]], model: 
     check_labelled(labelled, model)
     observation, reason = observation_for(
         target, model.energy, target_kind=target_kind, window=window,
-        normalisation=normalisation, options=options, exclude=exclude, adsorbates=adsorbates)
+        normalisation=normalisation, options=options, exclude=exclude, adsorbates=adsorbates,
+        reference=reference)
     predicted = predict_table(labelled, model, progress=progress)
     rows, fits = rank_structures(observation, labelled, predicted.columns)
     flags = ((ISOLATED, predicted.lone), (OUTSIDE, predicted.outside))
@@ -145,6 +147,7 @@ def compare(target: Spectrum, labelled: Sequence[tuple[str, Structure]], model: 
         "noise": observation.noise, "target_spread": observation.spread,
         "surrogate": model.name, "edge": f"{model.element}:{model.edge}",
         "priors": _priors(observation),
+        "reference": reference.sentence() if reference else None,
         "pi_star": asdict(estimate) if estimate else None,
         "rows": [asdict(row) for row in rows],
     }

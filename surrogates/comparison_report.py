@@ -60,7 +60,8 @@ The target itself varies by {{ "%.3f"|format(s.target_spread) }} (standard devia
 {%- endfor %}</table></div>
 <img alt="Residual against density" src="data:image/png;base64,{{ images["residuals.png"] }}">
 {% if s.priors %}<h2>What the experiment does not fix</h2>
-<p>Nuisances have Gaussian priors within bounds; their uncertainties count prior and data.</p>
+<p>Nuisances have Gaussian priors within bounds; their uncertainties count prior and data.
+{%- if s.reference %} Reference: {{ s.reference }}.{% endif %}</p>
 <table><tr><th class="text">nuisance</th><th>prior</th><th>bounds</th><th class="text">unit</th>
 </tr>{% for n in s.priors %}<tr><td class="text">{{ n.name }}</td>
 <td>{{ "%.3f"|format(n.mean) }} ± {{ "%.3f"|format(n.width) }}</td>

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 def describe(ctx: click.Context, target: Path, out: Path | None, edge: str | None,
              columns: str | None, window: tuple[float, float] | None, target_kind: str,
              exclude: tuple[tuple[float, float], ...], adsorbates: bool,
-             model: str | None) -> None:
+             reference: str | None, model: str | None) -> None:
     """Estimate the shares of sp, sp2 and sp3 atoms and the mass density from TARGET alone.
 
     Intervals are meant to hold the truth in nine cases of ten; a TARGET unlike anything that the
@@ -46,15 +46,19 @@ def describe(ctx: click.Context, target: Path, out: Path | None, edge: str | Non
     from surrogates.description import DEFAULT, check_edge, load_description
     from surrogates.description import describe as estimate
     from surrogates.description_report import check_folder, write_description
+    from surrogates.reference import read_reference
 
     if out is not None:
         check_folder(out)
     spectrum = read_target(target, columns, edge)
+    measured = None if reference is None else read_reference(reference)
     loaded = load_description(model or DEFAULT)
     check_edge(spectrum, loaded)
     found = estimate(spectrum, loaded, target_kind=target_kind, window=window,
-                     exclude=exclude, adsorbates=adsorbates)
+                     exclude=exclude, adsorbates=adsorbates, reference=measured)
     click.echo(found.reason)
+    if measured is not None:
+        click.echo(measured.sentence())
     click.echo(description_table(found))
     for line in (*(f"warning: {one}" for one in found.warnings), *found.notes):
         click.echo(line)

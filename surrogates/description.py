@@ -43,6 +43,7 @@ from surrogates.targets import CARBON_WINDOW, MEASURED_NOISE, observation_for
 
 if TYPE_CHECKING:
     from diffxas.normalise import Normalisation
+    from surrogates.reference import Reference
 
 SHIPPED = Path(__file__).parent / "weights"
 DEFAULT = "describe-a-C"
@@ -195,14 +196,15 @@ def describe(target: Spectrum, model: DescriptionModel | None = None, *,
              target_kind: str = "auto", window: tuple[float, float] | None = None,
              normalisation: Normalisation | None = None,
              exclude: tuple[tuple[float, float], ...] = (),
-             adsorbates: bool = False) -> Description:
+             adsorbates: bool = False,
+             reference: Reference | None = None) -> Description:
     """Shares of sp, sp2 and sp3 atoms and the density, from a spectrum alone.
 
     Parameters
     ----------
     target : as read
     model : the shipped one by default
-    target_kind, window, normalisation, exclude, adsorbates : of
+    target_kind, window, normalisation, exclude, adsorbates, reference : of
         :func:`surrogates.targets.observation_for`
 
     Raises
@@ -214,7 +216,7 @@ def describe(target: Spectrum, model: DescriptionModel | None = None, *,
     check_edge(target, model)
     observation, reason = observation_for(
         target, model.basis.energy, target_kind=target_kind, window=window,
-        normalisation=normalisation, exclude=exclude, adsorbates=adsorbates)
+        normalisation=normalisation, exclude=exclude, adsorbates=adsorbates, reference=reference)
     _check_covered(target, observation)
     fit = fit_components(observation, model.basis)
     return described(model, observation, fit, reason)

@@ -25,6 +25,7 @@ from surrogates.observation import (
 
 if TYPE_CHECKING:
     from diffxas.normalise import Normalisation
+    from surrogates.reference import Reference
 
 SAME_GRID = 1e-3
 """eV; energies closer than this to the surrogate's are the surrogate's."""
@@ -47,7 +48,8 @@ def observation_for(target: Spectrum, model_energy: np.ndarray, *, target_kind: 
                     options: NuisanceOptions | None = None,
                     exclude: tuple[tuple[float, float], ...] = (),
                     noise: float | None = None,
-                    adsorbates: bool = False) -> tuple[Observation, str]:
+                    adsorbates: bool = False,
+                    reference: Reference | None = None) -> tuple[Observation, str]:
     """Choose and build the observation model.
 
     Parameters
@@ -61,6 +63,7 @@ def observation_for(target: Spectrum, model_energy: np.ndarray, *, target_kind: 
     exclude : ranges (eV) inside the window that do not count
     noise : target units (measured: of the normalised curve); default a share of the target's level
     adsorbates : whether C-H and C=O may absorb beside the structure
+    reference : measured in the same beamtime; gives the priors of shift and resolution
 
     Returns
     -------
@@ -70,11 +73,12 @@ def observation_for(target: Spectrum, model_energy: np.ndarray, *, target_kind: 
     ------
     InputError
         On an unknown kind, a computed target off the grid, a window that misses data or edge,
-        ranges that leave nothing of the edge, or adsorbates on anything but a measured C:K target.
+        ranges that leave nothing of the edge, or adsorbates or a reference for anything but a
+        measured C:K target.
     """
     grid = np.asarray(model_energy, dtype=np.float64)
     kind, reason = choose_kind(target, grid, target_kind)
-    check_adsorbates(target, kind, adsorbates)
+    check_measured_carbon(target, kind, adsorbates, reference is not None)
     if kind == "computed":
         chosen = window or (float(grid[0]), float(grid[-1]))
         # Where a computed spectrum rises fastest is its edge, however it is scaled.
@@ -101,6 +105,8 @@ def observation_for(target: Spectrum, model_energy: np.ndarray, *, target_kind: 
     priors = options or (NuisanceOptions() if carbon else replace(NuisanceOptions(), anchor=e0))
     if adsorbates:
         priors = replace(priors, adsorbates=ADSORBATES)
+    if reference is not None:
+        priors = reference.priors(priors)
     level = MEASURED_NOISE * float(rms(curve[mask]))
     return MeasuredObservation(target.energy, curve, grid, chosen, noise or level, exclude,
                                priors), reason
@@ -134,17 +140,18 @@ def choose_kind(target: Spectrum, grid: np.ndarray, target_kind: str) -> tuple[s
     return "computed", "The target was declared computed (--target-kind computed)."
 
 
-def check_adsorbates(target: Spectrum, kind: str, adsorbates: bool) -> None:
-    """Refuse C-H and C=O bands where they cannot be.
+def check_measured_carbon(target: Spectrum, kind: str, adsorbates: bool, reference: bool) -> None:
+    """Refuse C-H and C=O bands, and marks of graphite and diamond, where they cannot be.
 
     Raises
     ------
     InputError
         If they are asked of a target that is not a measured C:K spectrum.
     """
-    if adsorbates and (kind != "measured" or (target.element, target.edge) != ("C", "K")):
+    asked = "--adsorbates" if adsorbates else "--reference" if reference else ""
+    if asked and (kind != "measured" or (target.element, target.edge) != ("C", "K")):
         name = f"{target.element}:{target.edge}" if target.element else "of no known edge"
-        raise InputError(f"--adsorbates must go with a measured C:K target, received one that is "
+        raise InputError(f"{asked} must go with a measured C:K target, received one that is "
                          f"{kind}, {name}: leave it out")
 
 

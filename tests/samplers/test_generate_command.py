@@ -59,6 +59,7 @@ BAD_REQUESTS = {
     "exclude one": (["--no-guidance", "--density", 2, "--exclude", "288"], "received '288'"),
     "exclude what": (["--no-guidance", "--density", 2, "--exclude", "286:289"], "with a TARGET"),
     "adsorbates": (["--no-guidance", "--density", 2, "--adsorbates"], "with a TARGET"),
+    "reference": (["--no-guidance", "--density", 2, "--reference", "graphite:x"], "with a TARGET"),
     "composition": (["--no-guidance", "--density", 2, "--composition", "Si-O2"], "'Si-O2'"),
     "no element": (["--no-guidance", "--density", 2, "--composition", "Xy2"], "'Xy'"),
     "words": (["--no-guidance", "--density", "two"], "'two'"),
@@ -91,7 +92,7 @@ def test_defaults_are_those_that_scripts_rely_on(received: SimpleNamespace, tmp_
     assert (options.potential, options.relax_restraint, options.formats) == (None, None, ())
     assert options.composition is None
     assert (options.edge, options.window, options.target_kind) == (None, None, "auto")
-    assert options.exclude == () and not options.adsorbates
+    assert options.exclude == () and not options.adsorbates and options.reference is None
     assert (options.device, options.prior, options.surrogate) == ("cpu", "a-C", "a-C")
     assert options.kind is None
     assert (received.target.element, received.target.edge) == ("C", "K")
