@@ -20,7 +20,7 @@ def draw_recovered(rows: Sequence[Mapping[str, object]]) -> Figure:
     rows : ``kind``, ``sp3`` (of the truth), and for ``guided`` and ``unguided`` ``mean``,
         ``interval50``, ``interval90``, all in percent
     """
-    figure = Figure(figsize=(11, 5.2), layout="constrained")
+    figure = Figure(figsize=(9.6, 5.2), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
     for axis, method in zip(axes, ("guided", "unguided"), strict=True):
         axis.plot([0, 100], [0, 100], color="black", lw=0.8)
@@ -88,7 +88,7 @@ def draw_pairs(rows: Sequence[Mapping[str, object]], truths: Mapping[str, Mappin
     figure = Figure(figsize=(12, 4.6), layout="constrained")
     for axis, pair in zip(np.atleast_1d(figure.subplots(1, len(pairs))), pairs, strict=True):
         for which, colour in (("high", GUIDED), ("low", FLOOR)):
-            axis.axhline(truths[pair][which], color=colour, lw=1, ls="--")
+            axis.axhline(truths[pair][which], color=colour, lw=1, ls="--", label=f"{which}, truth")
             for row in (one for one in rows if one["pair"] == pair):
                 place = methods.index(str(row["method"]))
                 values = np.asarray(row[which], dtype=float)
@@ -97,5 +97,6 @@ def draw_pairs(rows: Sequence[Mapping[str, object]], truths: Mapping[str, Mappin
                     axis.plot([place - 0.25, place + 0.25], [values.mean()] * 2, color=colour,
                               lw=2.5)
         axis.set_xticks(range(len(methods)), methods, rotation=40, ha="right")
-        axis.set(title=f"{pair} g/cm³: dashed, the truths", ylabel="sp³ (%)", ylim=(0, 100))
+        axis.set(title=f"{pair} g/cm³", ylabel="sp³ (%)", ylim=(0, 100))
+        axis.legend(frameon=False)
     return figure

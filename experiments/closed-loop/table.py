@@ -46,7 +46,7 @@ def interval(rows: Sequence[Row], key: str, share: float, which: str) -> tuple[f
     """Predictive interval of a share over samples."""
     from samplers.intervals import predictive_interval
 
-    low, high = predictive_interval(column(rows, key, which), share)
+    low, high = predictive_interval(column(rows, key, which), share, (0.0, 1.0))
     return float(low), float(high)
 
 
