@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,10 +23,12 @@ from diffxas.structure_files import read_structures, write_structures
 from samplers.algorithms import DEFAULT, NAMES
 from samplers.setup import GenerateOptions
 
-SAMPLES, PAIR_SAMPLES, WALKS, MELTS = 8, 4, 2, 4
+SAMPLES = int(os.environ.get("CLOSED_LOOP_SAMPLES", "8"))
+"""Samples of a truth, guided and unguided; fewer on a busy machine."""
+PAIR_SAMPLES, WALKS, MELTS = min(4, SAMPLES), 2, 4
 ASKED = {"low_2.40": 0.10, "high_2.40": 0.37, "low_3.10": 0.38, "high_3.10": 0.89}
 """Share of sp3 asked without a spectrum, at the density of a pair's member."""
-ASKED_SAMPLES = 10
+ASKED_SAMPLES = min(10, SAMPLES + 2)
 CURVES_OF = ("nep_112", "nep_101", "nep_111", "nep_142", "nep_147")
 """Networks whose g(r) is asked."""
 CURVE_SAMPLES = 4
