@@ -46,7 +46,6 @@ def _path(truth: Truth) -> Path:
 def posterior(truth: Truth) -> dict[str, Any]:
     """Mean and intervals of the density, g/cm3."""
     from samplers.evidence import DensityPrior, density_posterior
-
     from samplers.guides.spectrum import SpectrumGuide
     from samplers.prior_samples import read_bank
     from samplers.target import Target
