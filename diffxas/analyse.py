@@ -26,6 +26,7 @@ from diffxas.analysis import (
     partial_rdf,
     rdf,
 )
+from diffxas.curve_tables import write_curves
 from diffxas.cutoffs import bond_lengths, choose_cutoffs, cutoff_record
 from diffxas.errors import InputError
 from diffxas.files import replacing, write_json
@@ -119,6 +120,7 @@ def analyse(labelled: Labelled, out_dir: str | Path, reference: Labelled | None 
     """Analyse structures and write what was found to a folder.
 
     Writes ``analysis.json`` (everything), ``analysis.csv`` (a row a structure, references last),
+    ``rdf.csv`` and ``structure_factor.csv`` (:func:`diffxas.curve_tables.write_curves`),
     ``structures.extxyz`` (with the per-atom column ``coordination``), ``figures/*.png`` and
     ``report.html``; earlier output of this function is replaced.
 
@@ -163,6 +165,7 @@ def analyse(labelled: Labelled, out_dir: str | Path, reference: Labelled | None 
     content = {"structures": structures, "references": references, **cutoff_record(cutoffs)}
     write_json(out_dir / "analysis.json", content)
     _write_csv(out_dir / "analysis.csv", structures, references)
+    write_curves(out_dir, [structure for _, structure in labelled], structures)
     write_structures(out_dir / "structures.extxyz",
                      [_with_coordination(s, options) for _, s in labelled])
     figures = analysis_figures(structures, references)

@@ -5,8 +5,12 @@
 the wave vectors that the periodic cell with rows ``C`` allows (J.-P. Hansen and I. R. McDonald,
 "Theory of Simple Liquids", 4th ed., Academic Press, 2013, section 4.1). There the sum is exact, at
 low q too, where S(q -> 0) tells density fluctuations from a uniform solid and where a Fourier
-transform of g(r) cut at half the cell only shows its window. All atoms weigh the same, whatever
-their element.
+transform of g(r) cut at half the cell only shows its window. All atoms weigh the same unless a
+weighting is asked for; then, with form factors f and <> the mean over atoms,
+
+    S(q) = (|sum_j f_j exp(i q . r_j)|^2 / N - <f^2> + <f>^2) / <f>^2
+
+(Faber and Ziman's normalisation; D. A. Keen, J. Appl. Cryst. 34, 172 (2001), equations 19-20).
 
 A shell of q holds ``4 pi q^2 dq V / (2 pi)^3`` allowed vectors. Full shells up to a few hundred
 vectors are summed; larger shells are sampled at random allowed vectors. A single vector scatters
@@ -22,6 +26,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from diffxas.errors import InputError
+from diffxas.scattering import form_factors
 from diffxas.structure import Structure
 
 VECTORS_PER_BIN = 200
@@ -31,7 +36,8 @@ MAXIMUM_TERMS = 4e8
 
 
 def structure_factor(structures: Structure | Sequence[Structure], q_max: float = 16.0,
-                     bin_width: float = 0.1, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+                     bin_width: float = 0.1, seed: int = 0, weighting: str = "atoms",
+                     ) -> tuple[np.ndarray, np.ndarray]:
     """Isotropic structure factor, the mean over ``structures``.
 
     Parameters
@@ -40,6 +46,7 @@ def structure_factor(structures: Structure | Sequence[Structure], q_max: float =
     q_max : 1/angstrom
     bin_width : 1/angstrom
     seed : of the draw of wave vectors in shells that are too large to be summed
+    weighting : "atoms" (all alike), "xray" or "neutron" (:mod:`diffxas.scattering`)
 
     Returns
     -------
@@ -67,7 +74,7 @@ def structure_factor(structures: Structure | Sequence[Structure], q_max: float =
         per_bin = int(np.clip(MAXIMUM_TERMS / (len(structure) * n_bins),
                               MINIMUM_VECTORS_PER_BIN, VECTORS_PER_BIN))
         miller, index = _wave_vectors(structure.cell, edges, per_bin, seed)
-        power = _power(structure, miller)
+        power = _power(structure, miller, weighting)
         total += np.bincount(index, weights=power, minlength=n_bins)
         weight += np.bincount(index, minlength=n_bins)
     s = np.full(n_bins, np.nan)
@@ -135,16 +142,31 @@ def _leading_sign(miller: np.ndarray) -> np.ndarray:
     return np.sign(first)
 
 
-def _power(structure: Structure, miller: np.ndarray) -> np.ndarray:
-    """``|sum_j exp(i q . r_j)|^2 / N`` for each row of Miller indices, (n,)."""
-    n_atoms = len(structure)
-    fractional = structure.positions @ np.linalg.inv(structure.cell)
+def _power(structure: Structure, miller: np.ndarray, weighting: str) -> np.ndarray:
+    """S of the module's docstring for each row of Miller indices, (n,)."""
+    numbers, counts = np.unique(structure.numbers, return_counts=True)
+    if weighting == "atoms":
+        return np.asarray((_amplitude(structure, miller)**2).sum(axis=0) / len(structure))
+    reciprocal = 2 * np.pi * np.linalg.inv(structure.cell).T
+    f = form_factors(numbers, np.linalg.norm(miller @ reciprocal, axis=1), weighting)
+    amplitude = sum(f[k] * _amplitude(structure, miller, structure.numbers == z)
+                    for k, z in enumerate(numbers))
+    share = counts / len(structure)
+    mean, square = share @ f, share @ f**2
+    power = (amplitude**2).sum(axis=0) / len(structure)
+    return np.asarray((power - square + mean**2) / mean**2)
+
+
+def _amplitude(structure: Structure, miller: np.ndarray,
+               chosen: np.ndarray | slice = slice(None)) -> np.ndarray:
+    """Real and imaginary part of ``sum_j exp(i q . r_j)`` over the chosen atoms, (2, n)."""
+    fractional = structure.positions[chosen] @ np.linalg.inv(structure.cell)
     amplitude = np.zeros((2, len(miller)))
     block = max(1, int(4e6 // max(1, len(miller))))
-    for start in range(0, n_atoms, block):
+    for start in range(0, len(fractional), block):
         phase = miller @ fractional[start:start + block].T
         # Whole turns are removed in double precision; the rest is safe, and fast, in single.
         turn = ((phase - np.rint(phase)) * (2 * np.pi)).astype(np.float32)
         amplitude[0] += np.cos(turn).sum(axis=1, dtype=np.float64)
         amplitude[1] += np.sin(turn).sum(axis=1, dtype=np.float64)
-    return (amplitude**2).sum(axis=0) / n_atoms
+    return amplitude

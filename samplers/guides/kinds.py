@@ -17,6 +17,7 @@ KINDS = {
     "xanes": ("spectrum", "xanes:FILE[@EDGE[@SURROGATE]]"),
     "pdf": ("pdf", "pdf:FILE[@g|@G][@atoms|@xray|@neutron][@qmax=QMAX]"),
     "coordination": ("coordination", "coordination:[A-B:]N=SHARE[,...]"),
+    "sq": ("sq", "sq:FILE@xray|neutron"),
 }
 """Kind -> module of this package, whose ``from_text(rest, system, options)`` builds the guide, and
 how it is written. ``rest`` is what stands after the colon, or from the equals sign on where there

@@ -146,7 +146,7 @@ def grid_of(curve: Curve, system: Structure, width: float) -> np.ndarray:
 
 def pair_map(request: Request, system: Structure, grid: np.ndarray, width: float) -> PairMap:
     """From pairs to g(r) or G(r) on the grid, at the resolution of what is asked."""
-    from samplers.guides.scattering import scattering_lengths
+    from diffxas.scattering import scattering_lengths
 
     numbers, index = elements_of(system)
     density = len(system) / system.volume
@@ -215,7 +215,7 @@ def from_text(rest: str, system: Structure, options: GenerateOptions) -> PairDis
     InputError
         If the file or a suffix cannot be used.
     """
-    from samplers.guides.scattering import choose_weighting
+    from diffxas.scattering import choose_weighting
 
     name, *suffixes = rest.split("@")
     form, weighting, qmax = None, None, None
