@@ -1,4 +1,4 @@
-"""The judge is another model than the guide, and says when it does not see what the guide gained."""
+"""The judge is another model than the guide, and says when it sees no gain where the guide does."""
 
 import numpy as np
 import pytest
