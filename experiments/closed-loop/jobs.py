@@ -74,6 +74,12 @@ class Outcome:
     calls: int | None
 
 
+class Keep:
+    """Whether samples of an earlier state of the source count where there are no others."""
+
+    earlier = False
+
+
 @dataclass(frozen=True, eq=False)
 class Job:
     """A folder of samples to make.
@@ -90,9 +96,24 @@ class Job:
     make: Callable[[Path], list[Outcome]]
 
     @property
-    def folder(self) -> Path:
-        """Where its samples lie."""
+    def own(self) -> Path:
+        """Where its samples will lie."""
         return HOME / f"{self.name}-{self.key}"
+
+    @property
+    def folder(self) -> Path:
+        """Where samples of it are found."""
+        own = self.own
+        if not Keep.earlier or (own / "samples.json").is_file():
+            return own
+        others = sorted((path.stat().st_mtime, path.parent) for path in own.parent.glob(
+            f"{own.name.removesuffix(self.key)}{'?' * len(self.key)}/samples.json"))
+        return others[-1][1] if others else own
+
+    @property
+    def is_earlier(self) -> bool:
+        """Whether what is found was made by an earlier state of the source."""
+        return self.done and not self.folder.name.endswith(self.key)
 
     @property
     def done(self) -> bool:
@@ -109,10 +130,10 @@ class Job:
 
     def run(self) -> None:
         """Make them; ``samples.json`` is written last."""
-        found = self.make(self.folder / "work")
-        write_structures(self.folder / "sampled.extxyz", [_bare(one.sampled) for one in found])
-        write_structures(self.folder / "relaxed.extxyz", [_bare(one.relaxed) for one in found])
-        write_json(self.folder / "samples.json", {"samples": [
+        found = self.make(self.own / "work")
+        write_structures(self.own / "sampled.extxyz", [_bare(one.sampled) for one in found])
+        write_structures(self.own / "relaxed.extxyz", [_bare(one.relaxed) for one in found])
+        write_json(self.own / "samples.json", {"samples": [
             {key: value for key, value in asdict_shallow(one).items()} for one in found]})
 
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from jobs import HOME, Job, Outcome, claimed
+from jobs import HOME, Job, Outcome, claimed, meaning
 from tqdm import tqdm
 from truths import Truth, by_guide, by_judge, folders_of, residual, target
 
@@ -21,6 +21,8 @@ from diffxas.weights import weights_hash
 from experiments.common import relaxed
 
 Row = Mapping[str, Any]
+SOURCE = meaning(Path(__file__))
+"""As it was when this process began."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,8 +36,8 @@ class Case:
     @property
     def path(self) -> Path:
         """Where its rows lie."""
-        digest = hashlib.sha256(Path(__file__).read_bytes())
-        digest.update(self.job.key.encode() + target(self.truth).mu.tobytes())
+        digest = hashlib.sha256(SOURCE.encode())
+        digest.update(self.job.folder.name.encode() + target(self.truth).mu.tobytes())
         for folder in folders_of(self.truth):
             digest.update(weights_hash(folder).encode())
         name = self.job.name.replace("/", "-")
@@ -48,10 +50,11 @@ class Case:
 
     def rows(self) -> list[Row]:
         """A row a sample; measured where they are not kept."""
-        if not self.measured:
-            write_json(self.path, [row_of(self.truth, self.method, k, one)
-                                   for k, one in enumerate(self.job.outcomes())])
-        found: list[Row] = json.loads(self.path.read_text(encoding="utf-8"))
+        path = self.path
+        if not path.is_file():
+            write_json(path, [row_of(self.truth, self.method, k, one)
+                              for k, one in enumerate(self.job.outcomes())])
+        found: list[Row] = json.loads(path.read_text(encoding="utf-8"))
         return found
 
 

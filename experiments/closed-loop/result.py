@@ -43,12 +43,17 @@ def write(density: Sequence[Mapping[str, Any]]) -> None:
         "samples": [row for by_truth in found.values() for rows in by_truth.values()
                     for row in rows]})
     draw(found)
-    write_numbers(HERE / "README.md", text(parts, missing(cases)))
+    write_numbers(HERE / "README.md", text(parts, missing(cases), earlier(cases)))
+
+
+def earlier(cases: Sequence[Case]) -> list[str]:
+    """Jobs whose samples were made by an earlier state of the source."""
+    return list(dict.fromkeys(case.job.name for case in cases if case.job.is_earlier))
 
 
 def missing(cases: Sequence[Case]) -> list[str]:
     """Jobs that are not done."""
-    return [case.job.name for case in cases if not case.job.done]
+    return list(dict.fromkeys(case.job.name for case in cases if not case.job.done))
 
 
 def models() -> dict[str, str]:
@@ -74,7 +79,8 @@ HEADS = {
     "cost": "Cost, guided and unguided samples in turn:"}
 
 
-def text(parts: Mapping[str, Sequence[Mapping[str, object]]], undone: Sequence[str]) -> str:
+def text(parts: Mapping[str, Sequence[Mapping[str, object]]], undone: Sequence[str],
+         old: Sequence[str]) -> str:
     """What stands between the markers of the README."""
     makers = sorted({one.maker for one in truths() if one.maker})
     lines = [", ".join(models().values()) + ".", "",
@@ -84,7 +90,9 @@ def text(parts: Mapping[str, Sequence[Mapping[str, object]]], undone: Sequence[s
         if parts[key]:
             lines += [head, "", markdown(parts[key])]
     if undone:
-        lines.append(f"Not run: {', '.join(undone)}.")
+        lines += [f"Not run: {', '.join(undone)}.", ""]
+    if old:
+        lines.append(f"Made by an earlier state of the source: {', '.join(old)}.")
     return "\n".join(lines)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,19 @@ def test_jobs_are_made_once_claimed_by_one_and_failures_are_told(
     (one,) = good.outcomes()
     assert np.isnan(one.energy) and one.energy_sampled == -7.0 and one.calls is None
     assert jobs.work_through([taken], "test") == [] and taken.done
+
+
+def test_samples_of_an_earlier_source_count_if_asked(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "HOME", tmp_path)
+    job(tmp_path, "a/one").run()
+    later = replace(job(tmp_path, "a/one"), key="yek")
+    assert not later.done
+    monkeypatch.setattr(jobs.Keep, "earlier", True)
+    assert later.done and later.is_earlier and len(later.outcomes()) == 1
+    assert not replace(later, name="a/o").done
+    later.run()
+    assert later.done and not later.is_earlier
 
 
 def test_keys_follow_source_and_facts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
