@@ -49,19 +49,31 @@ class GuidedDenoiser:
 
     def __call__(self, x_t: Tensor, sigma: float) -> Tensor:
         """See :class:`diffxas.denoiser.Denoiser`."""
+        prior, shift, _ = self.parts(x_t, sigma)
+        return prior if shift is None else prior + shift
+
+    def parts(self, x_t: Tensor, sigma: float) -> tuple[Tensor, Tensor | None, float]:
+        """What the prior says, what the guide adds (None where it is silent), and l.
+
+        Returns
+        -------
+        x + (D - x) / T and s^2 sigma^2 grad l, (n_atoms, 3), angstrom; log-likelihood of the
+        estimate, 0 where the guide is silent
+        """
         temperature = self.schedule.temperature_at(sigma)
         if sigma > self.guide.sigma_on:
             with torch.no_grad():
-                return x_t + (self.denoiser(x_t, sigma) - x_t) / temperature
+                return x_t + (self.denoiser(x_t, sigma) - x_t) / temperature, None, 0.0
         x = x_t.detach().requires_grad_(True)
         with torch.enable_grad():
             x_0 = self.denoiser(x, sigma)
             value = self.guide(x_0, sigma)
             (gradient,) = torch.autograd.grad(value, x)
-        self.trace.append((sigma, float(value.detach())))
+        likelihood = float(value.detach())
+        self.trace.append((sigma, likelihood))
         shift = bounded_shift(gradient, sigma, self.schedule.noise_scale_at(sigma), self.guide)
-        guided: Tensor = (x + (x_0 - x) / temperature + shift).detach()
-        return guided
+        prior: Tensor = (x + (x_0 - x) / temperature).detach()
+        return prior, shift, likelihood
 
 
 def guided_schedule(schedule: SamplingSchedule) -> SamplingSchedule:

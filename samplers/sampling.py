@@ -167,6 +167,26 @@ class Step:
     x: Tensor
 
 
+def transition(x: Tensor, x_0: Tensor, sigma: float, sigma_next: float,
+               schedule: SamplingSchedule, last: Step | None) -> tuple[Tensor, float]:
+    """Law of the next positions: Gaussian, its mean (n_atoms, 3) and its width, angstrom.
+
+    Parameters
+    ----------
+    x, x_0 : (n_atoms, 3), where the walk stands at ``sigma`` and the denoised estimate there
+    last : the step before; None at the first one
+    """
+    # Estimates on two sides of an end of the tempered range are not of one law.
+    smooth = last is not None and schedule.is_cold(last.sigma) == schedule.is_cold(sigma)
+    mean = contract(x, x_0, sigma, sigma_next, schedule.eta,
+                    (last.x_0, last.sigma) if last is not None and smooth else None)
+    if sigma_next == 0:
+        return mean, 0.0
+    h = math.log(sigma / sigma_next)
+    scale = schedule.noise_scale_at(sigma)
+    return mean, scale * sigma_next * math.sqrt(-math.expm1(-2 * schedule.eta * h))
+
+
 def walk(denoiser: Denoiser, x: Tensor, schedule: SamplingSchedule, seed: int, sample: int,
          after: Step | None = None) -> Iterator[Step]:
     """Yield every step from noise to structure; the last ``x`` is the sample.
@@ -184,16 +204,10 @@ def walk(denoiser: Denoiser, x: Tensor, schedule: SamplingSchedule, seed: int, s
     for index in range(0 if after is None else after.index + 1, len(levels) - 1):
         sigma, sigma_next = levels[index], levels[index + 1]
         x_0 = denoiser(x, sigma).detach()
-        # Estimates on two sides of an end of the tempered range are not of one law.
-        smooth = last is not None and schedule.is_cold(last.sigma) == schedule.is_cold(sigma)
-        x = contract(x, x_0, sigma, sigma_next, schedule.eta,
-                     (last.x_0, last.sigma) if last is not None and smooth else None)
-        if sigma_next > 0:
-            h = math.log(sigma / sigma_next)
+        x, width = transition(x, x_0, sigma, sigma_next, schedule, last)
+        if width > 0:
             z = noise.normal(seed, sample, index + 1, len(x), stream=STREAM_STEPS)
-            scale = schedule.noise_scale_at(sigma)
-            back = scale * sigma_next * math.sqrt(-math.expm1(-2 * schedule.eta * h))
-            x = x + back * torch.as_tensor(z, dtype=x.dtype, device=x.device)
+            x = x + width * torch.as_tensor(z, dtype=x.dtype, device=x.device)
         last = Step(index, sigma, x_0, x)
         yield last
 

@@ -20,6 +20,7 @@ import numpy as np
 from diffxas import noise
 
 STREAM_GRID, STREAM_NOISE, STREAM_STEPS, STREAM_SPECIES, STREAM_CALIBRATION = 0, 1, 2, 3, 4
+STREAM_CHOICE, STREAM_LANGEVIN = 5, 6
 """Streams of counter-based noise, so that no two uses share numbers."""
 
 

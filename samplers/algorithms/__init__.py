@@ -10,7 +10,12 @@ from diffxas.errors import InputError
 if TYPE_CHECKING:
     from samplers.algorithms.base import Algorithm
 
-NAMES = {"dps": ("dps", "DPS")}
+NAMES = {
+    "dps": ("dps", "DPS"),
+    "weighting": ("weighting", "Weighting"),
+    "particles": ("particles", "Particles"),
+    "daps": ("daps", "DAPS"),
+}
 """Name -> module of this package and class."""
 DEFAULT = "dps"
 

@@ -28,6 +28,7 @@ from torch import Tensor
 from diffxas.denoiser import Denoiser
 from samplers.guides.base import Guide
 from samplers.sampling import SamplingSchedule, Step
+from samplers.tempered import TemperedDenoiser
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +56,12 @@ class Problem:
         """A denoiser with the known parts of the answer put in."""
         return denoiser if self.confine is None else self.confine(denoiser)
 
+    def unguided(self) -> Denoiser:
+        """The prior as its walk takes it: tempered, with the known parts put in."""
+        schedule = self.schedule
+        return self.confined(TemperedDenoiser(
+            self.denoiser, schedule.temperature, schedule.cold_low, schedule.cold_high))
+
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
@@ -66,12 +73,15 @@ class Drawn:
     calls : of the denoiser, all particles counted
     trace : (n, 2), noise level (angstrom) and log-likelihood of the estimate there
     log_evidence : estimate of ln p(y), None where the algorithm gives none
+    effective : effective number of walks behind the sample, the lowest on the way; None where the
+        algorithm weights none
     """
 
     positions: Tensor
     calls: int
     trace: np.ndarray = field(default_factory=lambda: np.empty((0, 2)))
     log_evidence: float | None = None
+    effective: float | None = None
 
 
 Watch = Callable[[Step], None]

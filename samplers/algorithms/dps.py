@@ -17,7 +17,6 @@ import numpy as np
 from samplers.algorithms.base import Drawn, Problem, Watch
 from samplers.guidance import GuidedDenoiser
 from samplers.sampling import Step, walk
-from samplers.tempered import TemperedDenoiser
 
 
 class DPS:
@@ -32,8 +31,7 @@ class DPS:
         schedule = problem.schedule
         if problem.guide is None:
             guided = None
-            denoiser = problem.confined(TemperedDenoiser(
-                problem.denoiser, schedule.temperature, schedule.cold_low, schedule.cold_high))
+            denoiser = problem.unguided()
         else:
             guided = GuidedDenoiser(problem.denoiser, problem.guide, schedule)
             denoiser = problem.confined(guided)
