@@ -28,6 +28,7 @@ is tempered (:mod:`samplers.tempered`) all widths carry s sqrt(T), as its law p^
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -62,24 +63,22 @@ class DAPS:
         levels = [*schedule.levels()[:-1:2], 0.0]
         x, trace, calls = problem.start(sample), [], 0
         for index, sigma in enumerate(levels[:-1]):
-            def normal(number: int, stream: int = STREAM_LANGEVIN, level: int = index) -> Tensor:
-                z = noise.normal(problem.seed, sample, (level + 1) * 1000 + number, len(x),
-                                 stream=stream)
-                return torch.as_tensor(z).to(x)
-
             cold = schedule.noise_scale_at(sigma) * math.sqrt(schedule.temperature_at(sigma))
             x_0 = problem.denoiser(x, sigma).detach()
-            width = cold * spread(problem.denoiser, x, x_0, sigma, normal(0))
+            noises = [torch.as_tensor(noise.normal(
+                problem.seed, sample, index * (LANGEVIN_STEPS + 3) + k, len(x),
+                stream=STREAM_LANGEVIN)).to(x) for k in range(LANGEVIN_STEPS + 3)]
+            width = cold * spread(problem.denoiser, x, x_0, sigma, noises[0])
             calls += 2
             heard = guide is not None and sigma <= guide.sigma_on
             if guide is not None and heard:
-                noises = [normal(number) for number in range(1, LANGEVIN_STEPS + 3)]
-                drawn, value = langevin(guide, x_0, width, noises)
+                drawn, value = langevin(guide, x_0, width, noises[1:])
                 trace.append((sigma, value))
             else:
-                drawn = x_0 + width * normal(1)
+                drawn = x_0 + width * noises[1]
             drawn = problem.confined(lambda x_t, level, answer=drawn: answer)(x, sigma)
-            x = drawn + cold * levels[index + 1] * normal(0, STREAM_STEPS)
+            z = noise.normal(problem.seed, sample, index + 1, len(x), stream=STREAM_STEPS)
+            x = drawn + cold * levels[index + 1] * torch.as_tensor(z).to(x)
             for _ in range(2 if watch is not None else 0):
                 watch(Step(index, sigma, drawn, x))  # type: ignore[misc]
         return Drawn(x, calls, np.array(trace).reshape(-1, 2))
@@ -116,7 +115,7 @@ def langevin(guide: Guide, x_0: Tensor, width: float,
     if size > 0:
         step = 0.1 * width * gradient / size * math.sqrt(len(x))
         curvature = _secant(slope_of(guide, x + step)[1] - gradient, step)
-    for z, z_next in zip(noises[1:], noises[2:], strict=False):
+    for z, z_next in pairwise(noises[1:]):
         if last is not None:
             value, gradient = slope_of(guide, x)
             curvature = max(curvature, _secant(gradient - last[1], x - last[0]))

@@ -29,15 +29,18 @@ def test_daps_is_exact_for_a_gaussian_and_a_linear_observation():
 
 @pytest.mark.parametrize("name", ["line_wells", "square_wells"])
 def test_daps_is_near_for_two_wells(name):
+    """Between the wells p(x_0 | x_t) is no Gaussian: their shares are off by 0.10 and 0.02."""
     toy = TOYS[name]
     x = ends(toy, toy.guide(N_ATOMS))
-    print(name, x.mean(), toy.mean, x.std(), toy.std, (x > 0).mean(), toy.right(), toy.misfit(x))
-    assert toy.misfit(x) < 0.15
+    assert x.mean() == pytest.approx(toy.mean, abs=0.12)
+    assert x.std() == pytest.approx(toy.std, rel=0.05)
+    assert (x > 0).mean() == pytest.approx(toy.right(), abs=0.12)
+    assert toy.misfit(x) < 0.13
 
 
-def test_the_unguided_and_the_published_width_fail(monkeypatch):
+def test_the_unguided_and_an_estimate_taken_for_the_structure_fail(monkeypatch):
     assert LINE.misfit(ends(LINE, None)) > 0.3
-    monkeypatch.setattr(module, "spread", lambda denoiser, x, x_0, sigma, z: sigma)
+    monkeypatch.setattr(module, "spread", lambda denoiser, x, x_0, sigma, z: 0.01 * sigma)
     assert LINE.misfit(ends(LINE, LINE.guide(N_ATOMS))) > 2 * KS_LIMIT
 
 

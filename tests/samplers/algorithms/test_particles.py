@@ -63,7 +63,7 @@ def test_weighted_particles_follow_the_posterior_and_give_its_evidence(name, gra
 
 
 def test_without_the_ratio_of_prior_and_proposal_what_is_asked_counts_twice(monkeypatch):
-    """The likelihood pulls and weighs: the evidence is wrong, and so is the law."""
+    """The likelihood pulls and weighs: the evidence is too large."""
     import samplers.algorithms.particles as module
 
     def free(*arguments):
@@ -72,8 +72,7 @@ def test_without_the_ratio_of_prior_and_proposal_what_is_asked_counts_twice(monk
 
     monkeypatch.setattr(module, "proposed", free)
     end = population(LINE, LINE.guide(1))
-    assert abs(end.log_evidence - LINE.log_evidence) > 0.4
-    assert weighted(LINE, end)[2] > 1.63 / np.sqrt(end.effective.min())
+    assert end.log_evidence > LINE.log_evidence + 0.4
 
 
 def test_unweighted_ends_of_walks_that_never_resample_are_the_prior(monkeypatch):
@@ -106,7 +105,8 @@ def test_the_weight_of_a_step_is_the_ratio_of_its_densities(sigma):
 def test_one_particle_without_a_guide_is_the_plain_walk_and_numbers_key_the_noise():
     problem = LINE.problem(2, None, SHORT)
     one = Particles(1).draw(problem, 5)
-    assert torch.equal(one.positions, DPS().draw(problem, 5).positions)
+    torch.testing.assert_close(one.positions, DPS().draw(problem, 5).positions,
+                               atol=1e-12, rtol=0)
     assert one.log_evidence == 0.0 and one.calls == SHORT.calls
     guided = LINE.problem(1, LINE.guide(1), SHORT)
     first, again, other = (Particles(3).draw(guided, n).positions for n in (0, 0, 1))
