@@ -3,6 +3,8 @@
 Prior walks of the toy are right within 1 % of a width and 0.012 of Kolmogorov and Smirnov.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -47,8 +49,7 @@ def test_the_toy_s_denoiser_is_the_mean_of_what_may_be_behind_the_noise(sigma):
 
 @pytest.mark.parametrize("eta", [1.0, 20.0])
 def test_dps_is_exact_for_a_gaussian_and_a_linear_observation(eta):
-    x = ends(LINE, LINE.guide(N_ATOMS), SamplingSchedule(
-        eta=eta, sigma_max=6.0, bond_high=0.9, bond_low=0.1, bond_share=0.5))
+    x = ends(LINE, LINE.guide(N_ATOMS), replace(LONG, eta=eta))
     assert x.mean() == pytest.approx(LINE.mean, abs=0.015)
     assert x.std() == pytest.approx(LINE.std, rel=0.03)
     assert LINE.misfit(x) < KS_LIMIT
@@ -77,13 +78,11 @@ def test_a_guide_that_counts_twice_fails_them(toy):
 
 def test_an_estimate_taken_for_the_structure_fails_where_the_walk_does_not_repair_it():
     """The published plug-in: what the estimate leaves open is left out (eta = 1)."""
-    schedule = SamplingSchedule(eta=1.0, sigma_max=6.0, bond_high=0.9, bond_low=0.1,
-                                bond_share=0.5)
-    x = ends(LINE, LINE.guide(N_ATOMS, knows_noise=False), schedule)
+    x = ends(LINE, LINE.guide(N_ATOMS, knows_noise=False), replace(LONG, eta=1.0))
     assert LINE.misfit(x) > 2 * KS_LIMIT
 
 
-def test_no_gradient_through_the_denoiser_fails():
+def test_no_gradient_through_the_denoiser_fails_where_the_walk_does_not_repair_it():
     """The likelihood of the noisy positions themselves: the other published mistake."""
     class Unmoved:
         """The estimate, cut off from the positions but for a slope of one."""
@@ -91,6 +90,6 @@ def test_no_gradient_through_the_denoiser_fails():
         def __call__(self, x_t, sigma):
             return LINE.prior(x_t, sigma).detach() + (x_t - x_t.detach())
 
-    problem = LINE.problem(N_ATOMS, LINE.guide(N_ATOMS), LONG)
-    wrong = Problem(Unmoved(), problem.guide, LONG, problem.start, problem.seed)
+    problem = LINE.problem(N_ATOMS, LINE.guide(N_ATOMS), replace(LONG, eta=1.0))
+    wrong = Problem(Unmoved(), problem.guide, problem.schedule, problem.start, problem.seed)
     assert LINE.misfit(DPS().draw(wrong, 0).positions[:, 0].numpy()) > 2 * KS_LIMIT
