@@ -119,6 +119,10 @@ class PairGuide(ObservedGuide):
         self._pairs: tuple[np.ndarray, Graph] | None = None
         self._factor: tuple[bytes, np.ndarray] | None = None
 
+    @abstractmethod
+    def at(self, system: Structure) -> PairGuide:
+        """See :class:`samplers.guides.base.Guide`."""
+
     @property
     @abstractmethod
     def quantity(self) -> str:

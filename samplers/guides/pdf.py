@@ -73,13 +73,19 @@ class Request:
 
 
 class PairDistributionGuide(PairGuide):
-    """Log-likelihood of an asked g(r) or G(r); see the module's docstring."""
+    """Log-likelihood of an asked g(r) or G(r); see the module's docstring.
 
-    def __init__(self, request: Request, system: Structure, label: str = "pdf") -> None:
+    Parameters
+    ----------
+    grid : (n_values,), angstrom, where curves are compared; by default as far as the cell allows
+    """
+
+    def __init__(self, request: Request, system: Structure, label: str = "pdf",
+                 grid: np.ndarray | None = None) -> None:
         self.request = request
         curve = request.curve
         width = max(SMOOTHING, curve.spacing)
-        grid = grid_of(curve, system, width)
+        grid = grid_of(curve, system, width) if grid is None else grid
         asked = smoothed(curve, grid, width)
         density = len(system) / system.volume
         scale = np.ones(len(grid)) if request.form == "g" else 4 * np.pi * density * grid
@@ -96,8 +102,13 @@ class PairDistributionGuide(PairGuide):
         return f"{self.request.form}(r)"
 
     def at(self, system: Structure) -> PairDistributionGuide:
-        """See :class:`samplers.guides.base.Guide`."""
-        return PairDistributionGuide(self.request, system, self.label)
+        """See :class:`samplers.guides.base.Guide`; on the same points, so that values compare."""
+        return PairDistributionGuide(self.request, system, self.label, self.grid)
+
+    @property
+    def degrees(self) -> int:
+        """Points that the smoothing leaves independent."""
+        return max(1, int((self.grid[-1] - self.grid[0]) / (np.sqrt(2 * np.pi) * self.correlation)))
 
     def g(self, values: np.ndarray) -> np.ndarray:
         """g(r) of a curve (n_values,)."""

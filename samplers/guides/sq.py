@@ -69,12 +69,18 @@ class Request:
 
 
 class StructureFactorGuide(PairGuide):
-    """Log-likelihood of an asked S(Q); see the module's docstring."""
+    """Log-likelihood of an asked S(Q); see the module's docstring.
 
-    def __init__(self, request: Request, system: Structure, label: str = "sq") -> None:
+    Parameters
+    ----------
+    cutoff : R, angstrom; by default as far as the cell allows
+    """
+
+    def __init__(self, request: Request, system: Structure, label: str = "sq",
+                 cutoff: float | None = None) -> None:
         self.request = request
         curve = request.curve
-        cutoff = min(R_MAX, SHARE_OF_CELL * shortest_height(system))
+        cutoff = cutoff or min(R_MAX, SHARE_OF_CELL * shortest_height(system))
         grid = grid_of(curve, cutoff)
         asked = windowed(curve, grid, cutoff)
         deviation = NOISE * np.maximum(1.0, asked)
@@ -89,8 +95,13 @@ class StructureFactorGuide(PairGuide):
         return "S(Q)"
 
     def at(self, system: Structure) -> StructureFactorGuide:
-        """See :class:`samplers.guides.base.Guide`."""
-        return StructureFactorGuide(self.request, system, self.label)
+        """See :class:`samplers.guides.base.Guide`; at the same R, so that values compare."""
+        return StructureFactorGuide(self.request, system, self.label, self.pair_map.cutoff)
+
+    @property
+    def degrees(self) -> int:
+        """Independent values of a curve of this resolution."""
+        return max(1, int((self.grid[-1] - self.grid[0]) * self.pair_map.cutoff / np.pi))
 
     def counted(self, values: np.ndarray) -> dict[str, float]:
         """Place (1/angstrom) and height of the highest maximum."""

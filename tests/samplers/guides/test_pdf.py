@@ -11,6 +11,7 @@ from diffxas.analysis import rdf
 from diffxas.errors import InputError
 from diffxas.structure import Structure
 from samplers.guides.kinds import guide_of
+from samplers.guides.pairs import PairGuide
 from samplers.guides.pdf import PairDistributionGuide, termination
 from samplers.setup import GenerateOptions
 
@@ -155,6 +156,20 @@ def test_large_cells_count_as_much(target: Path, system: Structure) -> None:
         double.positions + np.tile(shaken, (2, 1))))
     assert theirs["rms"] == pytest.approx(ours["rms"], rel=1e-6)
     assert theirs["log_likelihood"] == pytest.approx(2 * ours["log_likelihood"], rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["pdf", "sq"])
+def test_systems_of_other_cells_show_the_same_values(tmp_path: Path, kind: str) -> None:
+    """A guide is calibrated on cells of other densities and sizes."""
+    system = random_structure(n=60, length=9.0)
+    x = np.arange(0.3, 20.0, 0.05)
+    one = guide_of(f"{kind}:{write(tmp_path / 'y.csv', x, np.ones(len(x)), 'x,y')}", system,
+                   OPTIONS)
+    assert isinstance(one, PairGuide)
+    for other in (random_structure(n=60, length=8.0), random_structure(n=90, length=10.5)):
+        there = one.at(other)
+        assert there.sites(torch.tensor(other.positions)).shape == (len(other), len(one.grid))
+        assert one.at(other).at(system).curve(system) == pytest.approx(one.curve(system))
 
 
 @pytest.mark.parametrize(("text", "message"), [
