@@ -44,7 +44,8 @@ def sample_colour(number: int) -> str:
 
 def plot_spectra(energy: np.ndarray, target: np.ndarray | None, panels: Mapping[str, Curves],
                  unguided: Sequence[np.ndarray] = (), window: tuple[float, float] | None = None,
-                 unit: str = "absorption", best: str | None = None) -> Figure:
+                 unit: str = "absorption", best: str | None = None,
+                 exclude: Sequence[tuple[float, float]] = ()) -> Figure:
     """Target and achieved spectra, with their differences below.
 
     Parameters
@@ -56,6 +57,7 @@ def plot_spectra(energy: np.ndarray, target: np.ndarray | None, panels: Mapping[
     window : eV, where the fit is judged; shaded
     unit : label of the ordinate
     best : name of the sample to draw strongest
+    exclude : ranges (eV) of the window where it is not judged; grey
     """
     rows = 1 if target is None else 2
     figure, axes = _figure(5.4 * max(1, len(panels)), 3.4 + (1.4 if rows == 2 else 0.2), rows,
@@ -66,6 +68,8 @@ def plot_spectra(energy: np.ndarray, target: np.ndarray | None, panels: Mapping[
         for axis in axes[:, column]:
             if window is not None:
                 axis.axvspan(*window, color="#f4ecd8", lw=0, zorder=0)
+            for low, high in exclude:
+                axis.axvspan(low, high, color="#d9d9d9", lw=0, zorder=0)
         for k, mu in enumerate(unguided):
             top.plot(energy, mu, color=GREY, lw=1.1, zorder=1, label=None if k else "unguided")
         _draw(top, energy, curves, best, numbers)

@@ -52,6 +52,7 @@ def report_content(setup: Setup, rows: Sequence[Row], unguided: Sequence[Sample]
         target_kind=target.kind if target else None,
         target_reason=target.reason if target else "",
         window=target.window if target else None,
+        exclude=target.observation.exclude if target else (),
         target_spread=target.spread if target else None,
         nuisances=_nuisances(setup, rows), shares=panels,
         unguided=tuple(UnguidedContent(s.sampled, seen.curve)

@@ -122,6 +122,7 @@ class ReportContent:
     samples : in the order of their number
     energy, target : (n_points,) eV and ``unit``; None without a target
     window : eV, where the residual is judged
+    exclude : ranges (eV) of the window where it is not
     target_spread : standard deviation of the target over the window, what a residual is held to
     target_kind, target_reason : ``measured`` or ``computed``, and why
     shares : panel to coordination ("2", "3", "4", "other") to (n_points,) on ``energy``
@@ -143,6 +144,7 @@ class ReportContent:
     target_kind: str | None = None
     target_reason: str = ""
     window: tuple[float, float] | None = None
+    exclude: tuple[tuple[float, float], ...] = ()
     target_spread: float | None = None
     nuisances: tuple[NuisanceRow, ...] = ()
     shares: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
@@ -246,7 +248,8 @@ def _facts(content: ReportContent) -> tuple[tuple[str, str], ...]:
         reason = f": {content.target_reason}" if content.target_reason else ""
         facts.append(("kind of target", content.target_kind + reason))
     if content.window is not None:
-        facts.append(("window", f"{content.window[0]:g} to {content.window[1]:g} eV"))
+        without = "".join(f", without {low:g} to {high:g}" for low, high in content.exclude)
+        facts.append(("window", f"{content.window[0]:g} to {content.window[1]:g} eV{without}"))
     if content.potential:
         facts.append(("potential", content.potential))
     if content.cutoffs:

@@ -38,13 +38,14 @@ def _spectra(content: ReportContent) -> FigureBlock | None:
     unguided = [u.spectrum for u in content.unguided if u.spectrum is not None]
     best = content.best
     figure = plots.plot_spectra(content.energy, content.target, panels, unguided, content.window,
-                                content.unit, best.name if best else None)
+                                content.unit, best.name if best else None, content.exclude)
     if content.target is None:
         return FigureBlock("spectra", "Spectra",
                            "Predicted spectra of the samples, averaged over absorbers.", figure)
     caption = "Target (black) and achieved spectra (colours); below, achieved minus target."
     if content.window is not None:
-        caption += " The residual is judged in the shaded window."
+        caption += " The residual is judged in the shaded window"
+        caption += ", not in the grey bands." if content.exclude else "."
     if unguided:
         caption += (" Grey: unguided samples of the same density, what the prior alone gives. "
                     "Guidance has done something where colours are nearer to black than grey is.")
