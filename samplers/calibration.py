@@ -167,7 +167,8 @@ class _Seen:
                     z = noise.normal(seed, number, k * DRAWS + draw, len(structure),
                                      stream=STREAM_CALIBRATION)
                     x_0 = denoiser(positions + sigma * torch.tensor(z), sigma)
-                    rows.append(truth - guide.sites(x_0).double().cpu().numpy())
+                    seen = guide.estimated_sites(x_0, sigma).double().cpu().numpy()
+                    rows.append(truth - seen)
                 shapes.append(np.mean([_covariance(r) for r in rows], 0) / len(truth))
                 differences.append([r.mean(0) for r in rows])
         return cls(truth.mean(0), _covariance(truth) / len(truth), np.array(differences), shapes)

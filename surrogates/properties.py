@@ -103,6 +103,19 @@ class PropertySurrogate(ABC):
     def to(self, dtype: torch.dtype) -> PropertySurrogate:
         """The same model in another precision (float64 for numeric gradients)."""
 
+    def atoms(self, positions: Tensor, structure: Structure, cell: Tensor | None = None) -> Tensor:
+        """What every atom contributes by every member, y_i, (n_members, n_atoms), float64.
+
+        Parameters
+        ----------
+        positions, structure, cell : as :meth:`value` takes them
+        """
+        u = self.contributions(positions, structure, cell).double()
+        species = species_indices(structure.symbols, self.elements, "surrogate").to(u.device)
+        atoms = self.offset.to(u.device)[:, species] + self.scale.to(u.device)[:, None] * u
+        assert atoms.shape == (self.n_members, len(structure))
+        return atoms
+
     def value(self, positions: Tensor, structure: Structure, cell: Tensor | None = None) -> Tensor:
         """The property by every member, (n_members,), or (n_members, n_atoms) if it is per atom.
 
@@ -115,10 +128,7 @@ class PropertySurrogate(ABC):
         cell : (3, 3), angstrom, rows are lattice vectors. Its gradient is that at fixed Cartesian
             positions; for a strain, deform both.
         """
-        u = self.contributions(positions, structure, cell).double()
-        species = species_indices(structure.symbols, self.elements, "surrogate").to(u.device)
-        atoms = self.offset.to(u.device)[:, species] + self.scale.to(u.device)[:, None] * u
-        assert atoms.shape == (self.n_members, len(structure))
+        atoms = self.atoms(positions, structure, cell)
         if self.target.per == MEAN:
             return atoms.mean(1)
         return atoms.sum(1) if self.target.per == SUM else atoms

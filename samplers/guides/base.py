@@ -99,6 +99,13 @@ class ObservedGuide(Guide):
         One row where the observed is no mean over sites. Their mean is the observed.
         """
 
+    def estimated_sites(self, x_0: Tensor, sigma: float) -> Tensor:
+        """What :meth:`sites` of the structure behind a denoised estimate may be expected to be.
+
+        By default those of the estimate itself; the calibration adds what is left.
+        """
+        return self.sites(x_0)
+
     @abstractmethod
     def likelihood(self, values: Tensor, covariance: np.ndarray, sigma: float) -> Tensor:
         """Log-likelihood of what is asked given observed values, scalar; differentiable.
@@ -117,7 +124,7 @@ class ObservedGuide(Guide):
 
     def __call__(self, x_0: Tensor, sigma: float) -> Tensor:
         """See :class:`Guide`."""
-        values = self.sites(x_0).mean(0)
+        values = self.estimated_sites(x_0, sigma).mean(0)
         if self.calibration is None:
             n = len(values)
             return self.likelihood(values, np.zeros((n, n)), sigma)

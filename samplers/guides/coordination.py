@@ -7,14 +7,15 @@ place of the sharp one, h(e) = 1 deep inside a bond and 0 far outside, its share
     q_n = h(e_n) - h(e_{n+1}),        e_0 = -infinity,
 
 and the q_n of one atom sum to 1. Only the two neighbours on either side of the limit count, so many
-second neighbours do not add up to a bond, as they do in a sum of smooth steps. The step
+second neighbours do not add up to a bond, as they do in a sum of smooth steps. The
+step is a logistic function,
 
-    h(e) = (1 - TAIL) / (1 + exp(e / WIDTH)) + TAIL r(e)
+    h(e) = 1 / (1 + exp(e / w)),        w = max(WIDTH, SPREAD sigma).
 
-is narrow, since bonds of solids end well before the first minimum of g(r), and has a tail: r falls
-from 1 to 0 between TAIL_FROM and TAIL_TO (a cubic with level ends), so that an atom with three
-neighbours feels a fourth one that comes near. Widths and tail are chosen such that shares of
-networks of amorphous carbon agree with counted ones (``tests/samplers/guides``).
+At sigma = 0 it is narrow: bonds of solids end well before the first minimum of g(r), and the shares
+agree with counted ones. Distances in the structure behind a denoised estimate scatter about those
+of the estimate, in proportion to the noise; the share expected of it is the smoother one, and a
+neighbour that is not bonded yet is felt from afar.
 
 What is asked is asked of the cell itself: unlike a spectrum's, its likelihood holds no scatter of
 finite cells.
@@ -40,10 +41,12 @@ from samplers.guides.base import N_REFERENCE, ObservedGuide
 if TYPE_CHECKING:
     from samplers.setup import GenerateOptions
 
-WIDTH = 0.04
-"""Of the narrow step, angstrom."""
-TAIL, TAIL_FROM, TAIL_TO = 0.05, -0.2, 0.8
-"""Share of the tail, and where it begins and ends, angstrom beyond the longest bond."""
+WIDTH = 0.05
+"""w of a structure, angstrom."""
+SPREAD = 0.5
+"""w of an estimate, in units of its noise level."""
+REACH = 8.0
+"""Neighbours are looked for up to this many w beyond the longest bond."""
 DEVIATION = 0.01
 """S of a share where none is given."""
 MOST = 12
@@ -69,12 +72,6 @@ class Share:
         """What it is a share of."""
         pair = "" if self.first is None else f":{self.first}-{self.second}"
         return f"coordination{pair}"
-
-
-def step(e: Tensor) -> Tensor:
-    """h of the module's text, element by element; e in angstrom."""
-    t = ((e - TAIL_FROM) / (TAIL_TO - TAIL_FROM)).clamp(0.0, 1.0)
-    return (1 - TAIL) * torch.sigmoid(-e / WIDTH) + TAIL * (1 - t * t * (3 - 2 * t))
 
 
 class CoordinationGuide(AskedGuide, ObservedGuide):
@@ -107,20 +104,25 @@ class CoordinationGuide(AskedGuide, ObservedGuide):
         return found
 
     def sites(self, x: Tensor) -> Tensor:
+        """q of every atom at sigma = 0, (n_atoms, n_shares)."""
+        return self.estimated_sites(x, 0.0)
+
+    def estimated_sites(self, x_0: Tensor, sigma: float) -> Tensor:
         """q of every atom, (n_atoms, n_shares).
 
         Where one element is asked for, its atoms' rows are scaled about their mean so that the mean
         over all rows is theirs.
         """
-        placed = self.system.with_positions(x.detach().cpu().double().numpy())
-        graph = build_graph(placed, max(self.pairs.values()) + TAIL_TO, dtype=x.dtype,
-                            device=x.device)
-        excess = graph.vectors(x).norm(dim=1) - self._longest(graph, x)
+        width = max(WIDTH, SPREAD * sigma)
+        placed = self.system.with_positions(x_0.detach().cpu().double().numpy())
+        graph = build_graph(placed, max(self.pairs.values()) + REACH * width, dtype=x_0.dtype,
+                            device=x_0.device)
+        excess = graph.vectors(x_0).norm(dim=1) - self._longest(graph, x_0)
         columns = []
         for share in self.by_share:
-            q = self._shares_of_atoms(share, graph, excess)
+            q = self._shares_of_atoms(share, graph, excess / width)
             if share.first is not None:
-                own = torch.tensor(np.array(placed.symbols) == share.first, device=x.device)
+                own = torch.tensor(np.array(placed.symbols) == share.first, device=x_0.device)
                 mean = q[own].mean()
                 q = mean + torch.where(own, (q - mean) * (len(q) / own.sum()), 0.0)
             columns.append(q)
@@ -135,7 +137,7 @@ class CoordinationGuide(AskedGuide, ObservedGuide):
         return table[kind[graph.center], kind[graph.neighbor]]
 
     def _shares_of_atoms(self, share: Share, graph: Graph, excess: Tensor) -> Tensor:
-        """h(e_n) - h(e_{n+1}) of every atom, (n_atoms,)."""
+        """h(e_n) - h(e_{n+1}) of every atom, (n_atoms,); ``excess`` is e / w."""
         center = graph.center
         if share.second is not None:
             second = torch.tensor(np.array(self.system.symbols) == share.second,
@@ -150,7 +152,7 @@ class CoordinationGuide(AskedGuide, ObservedGuide):
         level = excess.new_zeros(graph.n_atoms, MOST + 2)
         level = level.index_fill(1, torch.tensor([0], device=center.device), 1.0)
         near = rank <= MOST
-        level = level.index_put((center[near], rank[near] + 1), step(excess[near]))
+        level = level.index_put((center[near], rank[near] + 1), torch.sigmoid(-excess[near]))
         return level[:, share.bonds] - level[:, share.bonds + 1]
 
     def likelihood(self, values: Tensor, covariance: np.ndarray, sigma: float) -> Tensor:

@@ -18,7 +18,12 @@ KINDS = {
     "pdf": ("pdf", "pdf:FILE[@g|@G][@atoms|@xray|@neutron][@qmax=QMAX]"),
     "coordination": ("coordination", "coordination:[A-B:]N=SHARE[,...]"),
     "sq": ("sq", "sq:FILE@xray|neutron"),
+    "distance": ("distance", "distance[:A-B]=>V"),
+    "energy": ("energy", "energy:FOLDER=<V"),
+    "pressure": ("pressure", "pressure[:FOLDER]=V"),
+    "property": ("property", "property:PATH=V"),
 }
+OWN = "MODULE:FUNCTION[=V]"
 """Kind -> module of this package, whose ``from_text(rest, system, options)`` builds the guide, and
 how it is written. ``rest`` is what stands after the colon, or from the equals sign on where there
 is no colon before it."""
@@ -39,8 +44,14 @@ def guide_of(text: str, system: Structure, options: GenerateOptions) -> Guide:
     """
     found = re.match(r"(\w+)(?::|(?==))(.+)", text.strip())
     if found is None or found[1] not in KINDS:
+        from samplers.guides.function import own_guide
+
+        own = own_guide(text.strip(), system)
+        if own is not None:
+            return own
         forms = ", ".join(form for _, form in KINDS.values())
-        raise InputError(f"--guide must be one of {forms}, received {text!r}: write one of these")
+        raise InputError(f"--guide must be one of {forms} or {OWN}, received {text!r}, which is "
+                         f"no kind, nor a module that is found here: write one of these")
     module = import_module(f"samplers.guides.{KINDS[found[1]][0]}")
     guide: Guide = module.from_text(found[2], system, options)
     return guide

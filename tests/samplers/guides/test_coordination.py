@@ -11,7 +11,7 @@ from diffxas.errors import InputError
 from diffxas.structure import Structure
 from diffxas.structure_files import read_structures
 from samplers.algorithms import find_algorithm
-from samplers.guides.coordination import MOST, CoordinationGuide, Share, parse, step
+from samplers.guides.coordination import MOST, CoordinationGuide, Share, parse
 from samplers.guides.kinds import guide_of
 from samplers.setup import GenerateOptions, check_guides
 
@@ -65,31 +65,23 @@ def test_the_gradient_is_that_of_differences():
     system = Structure(generator.uniform(0, 4, (7, 3)), np.full(7, 6), 4.0 * np.eye(3))
     guide = carbon_guide(system, "4=0.3,3=0.2")
     x = positions(system).requires_grad_(True)
-    (gradient,) = torch.autograd.grad(guide(x, 0.0), x)
+    (gradient,) = torch.autograd.grad(guide(x, 0.2), x)
     assert gradient.abs().max() > 1e-3
     for atom, axis in ((0, 0), (3, 1), (6, 2)):
         move = torch.zeros_like(x)
         move[atom, axis] = 1e-5
-        numeric = float((guide((x + move).detach(), 0.0) - guide((x - move).detach(), 0.0)) / 2e-5)
+        numeric = float((guide((x + move).detach(), 0.2) - guide((x - move).detach(), 0.2)) / 2e-5)
         assert float(gradient[atom, axis]) == pytest.approx(numeric, abs=1e-4, rel=1e-4)
 
 
 @pytest.mark.parametrize("distance", [2.0, 2.2, 2.4, 2.6])
-def test_a_fourth_neighbour_is_drawn_near(distance):
-    """With the likelihood of 216 atoms of which one in four lacks a bond, by a useful force."""
+def test_a_fourth_neighbour_is_drawn_near_while_noise_is_high(distance):
     system = star(distance)
-    guide = carbon_guide(system, "4=0.5+-0.1")
+    guide = carbon_guide(system, "4=0.5")
     x = positions(system).requires_grad_(True)
-    (gradient,) = torch.autograd.grad(guide.sites(x)[0, 0], x)
     outward = (system.positions[4] - system.positions[0]) / distance
-    assert float(gradient[4].numpy() @ outward) < -0.01
-
-
-def test_the_step_is_one_inside_and_none_outside():
-    e = torch.tensor([-0.5, -0.25, 0.0, 0.3, 0.8, 2.0], dtype=torch.float64)
-    h = step(e)
-    assert float(h[0]) == pytest.approx(1, abs=1e-4) and float(h[-1]) < 1e-12
-    assert (h.diff() < 0).all()
+    (gradient,) = torch.autograd.grad(guide.estimated_sites(x, 0.4)[0, 0], x)
+    assert float(gradient[4].numpy() @ outward) < -0.1
 
 
 def test_a_pair_of_elements_counts_the_atoms_of_the_first():
