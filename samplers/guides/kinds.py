@@ -23,10 +23,10 @@ KINDS = {
     "pressure": ("pressure", "pressure[:FOLDER]=V"),
     "property": ("property", "property:PATH=V"),
 }
-OWN = "MODULE:FUNCTION[=V]"
 """Kind -> module of this package, whose ``from_text(rest, system, options)`` builds the guide, and
 how it is written. ``rest`` is what stands after the colon, or from the equals sign on where there
 is no colon before it."""
+OWN = "MODULE:FUNCTION[=V]"
 
 
 def guide_of(text: str, system: Structure, options: GenerateOptions) -> Guide:
