@@ -2,8 +2,20 @@
 
 import numpy as np
 import pytest
+from position_surrogate import GRID as SITE_GRID
+from position_surrogate import PositionSurrogate
 
-from surrogates.calibration import calibrated_factor, coverage, site_deviation
+from surrogates.calibration import (
+    CORRELATION_LENGTH,
+    LEAST_SHAPE,
+    NUGGET,
+    UNKNOWN_ERROR,
+    calibrated_factor,
+    correlated,
+    coverage,
+    mean_covariance,
+    site_deviation,
+)
 
 GRID = np.linspace(0, 1, 40)
 ERROR = 0.01 + 0.02 * GRID
@@ -48,3 +60,45 @@ def test_where_members_disagree_or_the_site_is_strange_the_deviation_is_larger()
 def test_one_member_has_no_spread():
     np.testing.assert_allclose(site_deviation(np.ones((1, 5, 40)), ERROR, np.full(40, 2.0)),
                                np.tile(2 * ERROR, (5, 1)))
+
+
+def test_errors_of_a_mean_are_correlated_over_the_length_and_positive_definite():
+    energy = 280 + 0.05 * np.arange(200)
+    deviation = 0.01 + 0.02 * np.linspace(0, 1, 200)
+    found = correlated(energy, deviation)
+    np.testing.assert_allclose(np.diag(found), deviation**2)
+    correlation = found / np.outer(deviation, deviation)
+    at_length = correlation[0, round(CORRELATION_LENGTH / 0.05)]
+    assert at_length == pytest.approx((1 - NUGGET) * np.exp(-0.5))
+    assert correlation[0, -1] < 1e-6
+    np.testing.assert_array_equal(found, found.T)
+    assert np.linalg.eigvalsh(found).min() > 0.5 * NUGGET * deviation.min() ** 2
+
+
+class LeftOut(PositionSurrogate):
+    """States errors of sites, and of the means of networks."""
+
+    def __init__(self, shape: np.ndarray, maes: list[float]) -> None:
+        super().__init__()
+        self.record = {**self.record, "left_out": {"site_error": shape.tolist(), "networks": {
+            str(k): {"cell_mean_mae": one} for k, one in enumerate(maes)}}}
+
+
+def test_the_error_of_a_mean_has_the_shape_of_the_sites_and_the_size_of_the_median_network():
+    shape = np.where(SITE_GRID < 284, 0.0, 0.05)
+    one = mean_covariance(LeftOut(shape, [0.01, 0.004, 0.006]))
+    far = mean_covariance(LeftOut(shape, [0.01, 0.004, 0.006, 0.005, 0.5]))
+    deviation = np.sqrt(np.diag(one))
+    size = 0.006 * np.sqrt(np.pi / 2)  # of a Gaussian whose mean absolute value is 0.006
+    unit = shape / np.sqrt(np.mean(shape**2))
+    np.testing.assert_allclose(deviation, size * np.hypot(unit, LEAST_SHAPE))
+    assert deviation.min() == pytest.approx(LEAST_SHAPE * size)  # where sites do not err
+    np.testing.assert_allclose(far, one)
+    wider = np.sqrt(np.diag(mean_covariance(LeftOut(shape, [0.006]), doubt=0.01)))
+    np.testing.assert_allclose(wider / deviation, np.hypot(size, 0.01) / size)
+
+
+def test_a_surrogate_that_states_no_error_is_taken_to_err_by_a_share():
+    plain = PositionSurrogate()
+    np.testing.assert_allclose(np.diag(mean_covariance(plain)), UNKNOWN_ERROR**2)
+    np.testing.assert_allclose(np.diag(mean_covariance(plain, 0.04)), UNKNOWN_ERROR**2 + 0.04**2)

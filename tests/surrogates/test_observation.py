@@ -4,6 +4,7 @@ from surrogate_fakes import GRID, carbon_like, dft_cells
 
 from diffxas.errors import InputError, RunError
 from diffxas.spectrum import Spectrum
+from surrogates.calibration import correlated
 from surrogates.nuisances import ForwardModel, NuisanceOptions
 from surrogates.observation import ComputedObservation, MeasuredObservation
 from surrogates.targets import observation_for
@@ -101,6 +102,83 @@ def test_fits_are_repeatable_and_warm_starts_end_at_the_same_maximum():
     assert observation.fit(m).theta == cold.theta
     warm = observation.fit(m, start=observation.fit(carbon_like()).theta)
     assert log_posterior(warm) == pytest.approx(log_posterior(cold), abs=1e-6)
+
+
+def jagged(observation):
+    """A covariance along the energy, (n_window, n_window), unlike the weights."""
+    energy = observation.energy[observation.mask]
+    return correlated(energy, np.linspace(0.01, 0.05, len(energy)))
+
+
+def test_a_fit_with_covariance_solves_the_normal_equations_of_generalised_least_squares():
+    """Linear about the maximum: (J^T C^-1 J + P) d = J^T C^-1 r - P (theta - mean) has d = 0."""
+    observation, m = measured(noise=0.02), carbon_like(0.22, 291.5)
+    covariance = jagged(observation)
+    inverse, prior = np.linalg.inv(covariance), np.diag(observation.width**-2.0)
+    model = ForwardModel(ENERGY[observation.mask], GRID, WINDOW, NuisanceOptions())
+
+    def step(fit):
+        """The step that is left, in standard deviations."""
+        values = np.array([fit.theta[n.name] for n in observation.nuisances])
+        prediction, jacobian = model.evaluate(values, m)
+        precision = jacobian.T @ inverse @ jacobian + prior
+        pull = jacobian.T @ inverse @ (fit.target - prediction) - prior @ (
+            values - observation.mean)
+        return np.linalg.solve(precision, pull) * np.sqrt(np.diag(precision)), precision
+
+    fit = observation.fit(m, covariance=covariance)
+    left, precision = step(fit)
+    assert np.abs(left).max() < 0.01
+    assert np.abs(step(observation.fit(m))[0]).max() > 0.1  # the control: points by their weights
+    r = fit.residual
+    assert fit.log_likelihood == pytest.approx(-0.5 * r @ inverse @ r, rel=1e-3)
+    assert -2 * fit.log_likelihood < len(r)  # nothing widens the deviations
+    np.testing.assert_allclose(list(fit.theta_sigma.values()),
+                               np.sqrt(np.diag(np.linalg.inv(precision))), rtol=1e-2)
+
+
+def test_with_a_covariance_too_the_gradient_is_that_of_the_refitted_posterior():
+    observation, m = measured(noise=0.02), carbon_like(0.22, 291.5)
+    covariance = jagged(observation)
+    fit = observation.fit(m, covariance=covariance)
+    direction, h = np.random.default_rng(0).normal(size=100), 1e-5
+    ends = [log_posterior(observation.fit(m + sign * h * direction, start=fit.theta,
+                                          covariance=covariance)) for sign in (1, -1)]
+    assert fit.gradient() @ direction == pytest.approx((ends[0] - ends[1]) / (2 * h), rel=1e-3)
+
+
+def test_a_covariance_of_the_weights_alone_changes_nothing():
+    observation, m = measured(noise=0.02), carbon_like(0.2, 291.6)
+    plain = observation.fit(m)
+    same = observation.fit(m, covariance=np.diag(1 / observation.weights()))
+    assert plain.log_likelihood == pytest.approx(
+        -0.5 * np.sum(observation.weights() * plain.residual**2))
+    assert log_posterior(same) == pytest.approx(log_posterior(plain), rel=1e-4)
+    for name in TRUTH:
+        assert same.theta[name] == pytest.approx(plain.theta[name], abs=1e-3)
+
+
+def test_the_covariance_is_brought_to_the_target_as_the_spectrum_is():
+    """Draws of the cell spectrum, through the measurement, scatter by it; the data add noise."""
+    observation = measured(noise=0.02)
+    of_mean = correlated(GRID, np.linspace(0.01, 0.03, 100))
+    draws = np.random.default_rng(0).multivariate_normal(carbon_like(), of_mean, 4000)
+    seen = np.array([observation.apply(m, TRUTH)[observation.mask] for m in draws])
+    found = observation.covariance(of_mean, TRUTH, 0.0)
+    np.testing.assert_allclose(np.cov(seen.T), found, atol=0.1 * found.max())
+    energy = observation.energy[observation.mask]
+    np.testing.assert_allclose(observation.covariance(of_mean, TRUTH, 2.0) - found,
+                               2 * correlated(energy, np.full(len(energy), 0.02)), atol=1e-12)
+
+
+def test_computed_targets_with_a_covariance_have_its_gaussian():
+    m, target = carbon_like(), carbon_like(0.3)
+    observation, _ = observation_for(Spectrum(GRID, target, "C", "K"), GRID)
+    covariance = jagged(observation)
+    fit = observation.fit(m, covariance=covariance)
+    pull = np.linalg.solve(covariance, fit.residual)
+    assert fit.log_likelihood == pytest.approx(-0.5 * fit.residual @ pull, rel=1e-3)
+    np.testing.assert_allclose(fit.matrix.T @ pull, fit.gradient(), atol=1e-3 * np.abs(pull).max())
 
 
 def test_a_nuisance_at_its_bound_is_named():
