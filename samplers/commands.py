@@ -143,6 +143,9 @@ def generate(ctx: click.Context, target: Path | None, out: Path, **options: Any)
     """
     formats = parse_formats(options["formats"])
     options |= parse_density(options["density"])
+    if target is None:
+        target, more = target_of_guides(options)
+        options |= more
     check_request(target, options)
     edge, columns = options["edge"], options.pop("columns")
     if edge is not None:
@@ -167,6 +170,30 @@ def parse_density(text: str | None) -> dict[str, Any]:
     if isinstance(found, DensityPrior):
         return {"density": found.middle, "density_prior": found}
     return {"density": found}
+
+
+def target_of_guides(options: Mapping[str, Any]) -> tuple[Path | None, dict[str, Any]]:
+    """The first ``xanes:FILE[@EDGE[@SURROGATE]]`` as TARGET, and the options that follow.
+
+    Raises
+    ------
+    InputError
+        If the file is not there, or --edge or --surrogate says otherwise.
+    """
+    first = next((text for text in options["guides"] if text.startswith("xanes:")), None)
+    if first is None or not options["guidance"]:
+        return None, {}
+    name, *said = first.removeprefix("xanes:").split("@")
+    if not Path(name).is_file():
+        raise InputError(f"xanes: must name a spectrum file, received {name}, which is not there: "
+                         f"write --guide xanes:FILE")
+    found: dict[str, Any] = {"guides": tuple(g for g in options["guides"] if g != first)}
+    for key, value in zip(("edge", "surrogate"), said, strict=False):
+        if options[key] not in (None, value):
+            raise InputError(f"--{key} must be that of {first}, received {options[key]}: leave it "
+                             f"out")
+        found[key] = value
+    return Path(name), found
 
 
 def parse_formats(text: str) -> tuple[str, ...]:
