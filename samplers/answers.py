@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 COORDINATION = ("2", "3", "4")
 """Numbers of neighbours whose shares get an interval."""
-FAR = 5.0
-"""A guide is out of reach if every sample is farther than this many standard deviations."""
+FAR, CLOSED = 5.0, 0.5
+"""A guide is out of reach if every sample is farther than so many standard deviations, and than
+this share of the distance of unguided samples."""
 
 
 def posterior_numbers(setup: Setup, rows: Sequence[Row],
@@ -55,7 +56,7 @@ def _reached(guide: Guide, structure: Structure) -> dict[str, float]:
     return {key: float(value) for key, value in guide.at(structure).reached(structure).items()}
 
 
-def beyond_reach(setup: Setup, rows: Sequence[Row]) -> list[str]:
+def beyond_reach(setup: Setup, rows: Sequence[Row], free: Sequence[Seen]) -> list[str]:
     """A sentence for every guide, beside the target, that no sample comes near."""
     found = []
     for guide in setup.guides:
@@ -63,9 +64,12 @@ def beyond_reach(setup: Setup, rows: Sequence[Row]) -> list[str]:
             continue
         nearest = min(min(guide.at(seen.structure).distance(seen.structure)
                           for seen in (row.sampled, row.offered)) for row in rows)
-        if nearest > FAR:
+        usual = float(np.mean([guide.at(seen.structure).distance(seen.structure)
+                               for seen in free])) if free else np.inf
+        if nearest > max(FAR, CLOSED * usual):
             found.append(f"{guide.label} is out of reach: the nearest sample is {nearest:.1f} "
-                         f"standard deviations away from what is asked.")
+                         f"standard deviations away from what is asked, unguided ones "
+                         f"{usual:.1f}.")
     return found
 
 

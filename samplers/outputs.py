@@ -46,7 +46,7 @@ def write_outputs(setup: Setup, out: Path, produced: Produced,
     rows = [judge(setup, s) for s in produced.samples]
     free = [look_at(setup, s.sampled) for s in produced.unguided]
     calibration = produced.calibration
-    missed = beyond_reach(setup, rows)
+    missed = beyond_reach(setup, rows, free)
     reached = _reached(setup, rows) and not missed
     warnings = [*setup.warnings, *_warnings(setup, rows, _reached(setup, rows)), *missed,
                 *_fooled(setup, rows, free)]
