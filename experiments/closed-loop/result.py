@@ -10,7 +10,7 @@ import numpy as np
 import table
 from figures import draw_pairs, draw_recovered, draw_residuals
 from measures import Case, truth_row
-from stages import ASKED, STAGES
+from stages import ASKED, SAMPLES, STAGES
 from truths import NETWORK_PART, Truth, floor, left_out_error, truths
 
 from diffxas.files import write_json
@@ -69,7 +69,8 @@ HEADS = {
     "verdicts": "What the issue asks, and what was reached (residuals as sampled, at 300 K like "
                 "the truths, unless it says relaxed):",
     "truths": f"Every truth, by {DEFAULT}; residuals are rms over the whole grid, DFT units, by "
-              "the judge unless another is named, means over samples:",
+              "the judge unless another is named, means over samples. -2 l / n of the truth itself "
+              "is about 1 where the target errs as the guide's likelihood says:",
     "distances": "Distances to the truth over those of networks among themselves (medians over "
                  "truths), and the mean absolute error of the samples' mean shares:",
     "coverage": "Truths whose share lies in the samples' interval (95 % interval of that rate):",
@@ -83,7 +84,7 @@ def text(parts: Mapping[str, Sequence[Mapping[str, object]]], undone: Sequence[s
          old: Sequence[str]) -> str:
     """What stands between the markers of the README."""
     makers = sorted({one.maker for one in truths() if one.maker})
-    lines = [", ".join(models().values()) + ".", "",
+    lines = [f"{SAMPLES} samples a truth. " + ", ".join(models().values()) + ".", "",
              "Left-out error of the target-makers (rms, DFT units): " + ", ".join(
                  f"{name} {left_out_error(name):.4f}" for name in makers) + ".", ""]
     for key, head in HEADS.items():

@@ -32,10 +32,10 @@ ASKED_SAMPLES = min(10, SAMPLES + 2)
 CURVES_OF = ("nep_112", "nep_101", "nep_111", "nep_142", "nep_147")
 """Networks whose g(r) is asked."""
 CURVE_SAMPLES = 4
-SIZED, SIZES = "nep_111", {216: 8, 1728: 2, 10_000: 1}
+SIZED, SIZES = "nep_111", {216: SAMPLES, 1728: 2, 10_000: 1}
 """A truth, and samples of it by number of atoms."""
-TIMED = (216, 1728)
-"""Sizes at which the cost is taken."""
+TIMED = {216: 2, 1728: 1}
+"""Sizes at which the cost is taken, and samples."""
 MELT = {"snapshot_ps": 0.5}
 
 
@@ -195,10 +195,11 @@ def cost_stage() -> list[Case]:
     """Unguided and guided samples in turn, unrelaxed: what guidance costs on one machine."""
     truth = truth_named(SIZED)
     found = []
-    for atoms in TIMED:
+    for atoms, samples in TIMED.items():
         for guidance in (False, True):
             name = f"cost/{'guided' if guidance else 'unguided'}-{atoms}"
-            options = _options(truth, 2, guidance=guidance, relax=False, atoms=atoms, kind="any")
+            options = _options(truth, samples, guidance=guidance, relax=False, atoms=atoms,
+                               kind="any")
             found.append(Case(truth, name, generate_job(
                 name, target(truth) if guidance else None, options)))
     return found

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from measures import Case, Row, truth_row
 from scipy.stats import binomtest
-from truths import Truth, floor, truths
+from truths import Truth, floor, misfit, truths
 
 from diffxas.networks import CURVES
 from samplers.algorithms import DEFAULT
@@ -67,7 +67,7 @@ def truth_lines(found: Found) -> list[dict[str, Any]]:
             "relaxed": f"{column(rows, 'judge', 'relaxed').mean():.4f}",
             "guided / floor": judge / base, "by the guide": f"{column(rows, 'guide').mean():.4f}",
             "guide on the truth": f"{truth_row(truth)['sampled']['guide']:.4f}",
-            "sp3 %": f"{100 * truth.sp3:.0f}",
+            "-2 l / n of the truth": misfit(truth), "sp3 %": f"{100 * truth.sp3:.0f}",
             "guided %": f"{100 * column(rows, 'sp3').mean():.0f}",
             "90 %": f"{100 * low:.0f} to {100 * high:.0f}",
             "covers": bool(low <= truth.sp3 <= high),
@@ -253,7 +253,7 @@ def verdicts(found: Found, asked: Mapping[str, float], costs: Sequence[Mapping[s
 
     def add(figure: str, goal: str, reached: str, met: bool | None) -> None:
         lines.append({"figure": figure, "target": goal, "reached": reached,
-                      "met": "not run" if met is None else met})
+                      "met": "no case" if met is None else met})
 
     def ratio(which: str) -> list[float]:
         return [float(column(rows, "judge", which).mean() / floor(truth).residual)
@@ -313,7 +313,8 @@ def _asked_verdicts(found: Found, asked: Mapping[str, float]) -> list[dict[str, 
     lines = []
     shares_ = coordination_lines(found, asked)
     if shares_:
-        lines += [{"figure": "sp3 asked without a spectrum, mean of 10 after relaxation",
+        count = len(next(iter(found["coordination"].values())))
+        lines += [{"figure": f"sp3 asked without a spectrum, mean of {count} after relaxation",
                    "target": "within 4 points",
                    "reached": ", ".join(f"{one['relaxed, %']} for {one['asked, %']}"
                                         for one in shares_),

@@ -208,6 +208,24 @@ def residual(spectrum: np.ndarray, truth: Truth) -> float:
     return float(rms(spectrum - target(truth).mu))
 
 
+@lru_cache
+def misfit(truth: Truth) -> float:
+    """-2 l / n of the truth itself by what guides, at a temperature of 1, for n energies.
+
+    About 1 where the target errs as the guide's likelihood says; above, intervals are too narrow.
+    """
+    import torch
+
+    from samplers.guides.spectrum import SpectrumGuide
+    from samplers.target import Target
+
+    one = SpectrumGuide(guide(truth.surrogate), Target.of(target(truth), model(truth.surrogate)),
+                        truth.structure).untempered()
+    with torch.no_grad():
+        value = float(one(torch.tensor(truth.structure.positions), 0.0))
+    return -2 * value / one.degrees
+
+
 def peers(truth: Truth) -> list[Structure]:
     """The truth and independent networks like it: one of a parent, the nearest in density."""
     found: dict[str, Structure] = {}
