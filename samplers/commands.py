@@ -35,6 +35,7 @@ from samplers.algorithms import DEFAULT, NAMES
 from samplers.evaluate_command import evaluate
 from samplers.geometry import DENSEST, DENSEST_OF_ALL, LOOSEST
 from samplers.models_command import models
+from samplers.temperature import TEMPERATURE
 from surrogates.commands import (
     collect,
     compare,
@@ -116,6 +117,9 @@ def train() -> None:
                    "See README, Guides.")
 @click.option("--algorithm", default=DEFAULT, show_default=True, metavar="NAME",
               help="How the posterior is sampled: " + ", ".join(NAMES) + ".")
+@click.option("--guide-temperature", type=float, default=TEMPERATURE, show_default=True, metavar="T",
+              help="Divides the log-likelihood of spectra: 1 is the posterior if walks had time, "
+                   "less makes up for their lag.")
 @click.option("--judge", metavar="NAME|PATH",
               help="Surrogate that scores the samples and does not guide.  [default: the judge of "
                    "the surrogate]")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from samplers.algorithms import DEFAULT, find_algorithm
 from samplers.arrangement import Arrangement, Request, arrange, file_hash
 from samplers.evidence import DensityPrior
 from samplers.geometry import Box, resolve_box
+from samplers.temperature import TEMPERATURE
 
 if TYPE_CHECKING:
     from diffxas.denoiser import PriorNetwork
@@ -58,6 +60,7 @@ class GenerateOptions(Request):
     device: str = "cpu"
     density_prior: DensityPrior | None = None
     algorithm: str = DEFAULT
+    guide_temperature: float = TEMPERATURE
     judge: str | None = None
     guides: tuple[str, ...] = ()
     prior: str = "a-C"
@@ -68,6 +71,10 @@ class GenerateOptions(Request):
         if self.density_prior is not None and (self.special or self.cell is not None):
             raise InputError("a density must be one number with --cell, --start, --fix, --forbid, "
                              "--pbc and --vacuum, received a range: choose --density RHO")
+        if not 0 < self.guide_temperature < math.inf:
+            raise InputError(f"guide_temperature must be above 0, received "
+                             f"{self.guide_temperature:g}: 1 is the posterior, {TEMPERATURE:g} "
+                             f"the default")
         if self.samples < 1:
             raise InputError(f"samples must be at least 1, received {self.samples}: "
                              f"choose another --samples")
@@ -190,7 +197,8 @@ def set_up(spectrum: Spectrum | None, options: GenerateOptions) -> Setup:
     guides: list[Guide] = []
     if options.guidance:
         if target is not None and surrogate is not None:
-            guides.append(SpectrumGuide(surrogate.guiding(), target, system))
+            guides.append(SpectrumGuide(surrogate.guiding(), target, system,
+                                        temperature=options.guide_temperature))
         guides += [guide_of(text, system, options) for text in options.guides]
         check_guides(guides, algorithm)
     judge = None if target is None or surrogate is None else find_judge(

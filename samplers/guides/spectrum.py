@@ -34,15 +34,13 @@ from torch import Tensor
 from diffxas.structure import Structure
 from samplers.guides.base import N_REFERENCE, ObservedGuide
 from samplers.target import Target
+from samplers.temperature import TEMPERATURE
 from surrogates.base import Surrogate
 from surrogates.calibration import mean_covariance
 from surrogates.observation import Fit
 
 if TYPE_CHECKING:
     from samplers.setup import GenerateOptions
-
-TEMPERATURE = 0.3
-"""Default knob, see the module's docstring; 1 is the posterior."""
 
 
 class SpectrumGuide(ObservedGuide):
@@ -157,4 +155,4 @@ def from_text(rest: str, system: Structure, options: GenerateOptions) -> Spectru
                                options.device, wanted)
     surrogate.absorbers(system)
     return SpectrumGuide(surrogate.guiding(), Target.of(spectrum, surrogate), system,
-                         f"xanes:{rest}")
+                         f"xanes:{rest}", options.guide_temperature)
