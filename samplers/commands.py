@@ -117,7 +117,8 @@ def train() -> None:
                    "See README, Guides.")
 @click.option("--algorithm", default=DEFAULT, show_default=True, metavar="NAME",
               help="How the posterior is sampled: " + ", ".join(NAMES) + ".")
-@click.option("--guide-temperature", type=float, default=TEMPERATURE, show_default=True, metavar="T",
+@click.option("--guide-temperature", type=float, default=TEMPERATURE, show_default=True,
+              metavar="T",
               help="Divides the log-likelihood of spectra: 1 is the posterior if walks had time, "
                    "less makes up for their lag.")
 @click.option("--judge", metavar="NAME|PATH",
