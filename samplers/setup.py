@@ -266,6 +266,10 @@ def check_guides(guides: Sequence[Guide], algorithm: Algorithm) -> None:
             raise InputError(f"a guide must be differentiable for --algorithm {algorithm.name}, "
                              f"received {guide.label}, which has no gradient: choose --algorithm "
                              f"{' or '.join(without_gradient())}")
+    if algorithm.name == "noise-aware":
+        from samplers.guides.noised import check_noised
+
+        check_noised(guides)
 
 
 def _composition(options: GenerateOptions, known: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 NAMES = {
     "dps": ("dps", "DPS"),
+    "noise-aware": ("noise_aware", "NoiseAware"),
     "weighting": ("weighting", "Weighting"),
     "particles": ("particles", "Particles"),
     "daps": ("daps", "DAPS"),
