@@ -46,6 +46,8 @@ LEVELS = (0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.8
 """Noise levels (angstrom) at which the error is measured."""
 DRAWS = 4
 """Noises of each cell and level there."""
+SAMPLE = "sample"
+"""``info["kind"]`` of cells that a prior drew."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,8 @@ class NoisedTraining:
     weights : ``info["kind"]`` of a structure -> how often it is drawn, 1 where it says nothing
     batch : cells a step
     cell_mean : w of the module's docstring
-    left_out : one network in so many takes no part; the covariance is measured on these
+    left_out : one network in so many takes no part; the covariance is measured on these, samples
+        of a prior not counted
     sigma_low : level (angstrom) below which the teacher at the denoised estimate is taken instead
     """
 
@@ -252,12 +255,19 @@ def train_noised(structures: Sequence[Structure], teacher: Surrogate, folder: Pa
     trained = train(network, NoisedLoss(seen, network, options), schedule, folder,
                     monitor=lambda m: _monitored(m, apart, record), title="noise-aware surrogate")
     assert isinstance(trained, NoisedNetwork)
-    levels, covariance, figures = measure(trained, apart, options.seed)
+    # Samples of a prior differ less at one density than networks do.
+    unlike = [item for item in apart if not drawn(item)] or apart
+    levels, covariance, figures = measure(trained, unlike, options.seed)
     record["left_out"] = figures
     tensors = {**trained.state_dict(), "levels": torch.tensor(levels, dtype=torch.float64),
                "covariance": torch.tensor(covariance, dtype=torch.float32)}
     save_model(folder, record, tensors)
     return folder
+
+
+def drawn(item: Lesson) -> bool:
+    """Whether a cell is a sample of a prior, and of no bond network of the data."""
+    return item.structure.info.get("kind") == SAMPLE
 
 
 def noised_record(seen: Sequence[Lesson], apart: Sequence[Lesson], model: NoisedConfig,
@@ -276,8 +286,9 @@ def noised_record(seen: Sequence[Lesson], apart: Sequence[Lesson], model: Noised
         "training": {
             "data_hash": digest.hexdigest(), "options": asdict(options),
             "teacher_hash": weights_hash(find_model(model.teacher, SHIPPED)),
-            "structures": [item.name for item in data],
-            "parents": sorted({item.parent for item in data}),
+            "structures": [item.name for item in data if not drawn(item)],
+            "samples": [item.name for item in data if drawn(item)],
+            "parents": sorted({item.parent for item in data if not drawn(item)}),
             "left_out": [item.name for item in apart],
         },
     }

@@ -186,7 +186,7 @@ def test_weights_that_do_not_fit_are_refused(tmp_path):
     network = NoisedNetwork(CONFIG)
     save_model(tmp_path / "one", {"kind": "noised surrogate", "model": CONFIG.to_dict()},
                network.state_dict())
-    with pytest.raises(InputError, match="must hold the tensors .* others .'levels'"):
+    with pytest.raises(InputError, match=r"must hold the tensors .* others .'levels'"):
         load_noised(tmp_path / "one")
     with pytest.raises(InputError, match="sigma_min and sigma_max"):
         NoisedConfig(["C"], "C", "K", "t", "DFT", GRID.tolist(), sigma_min=0.8, sigma_max=0.1)
