@@ -32,6 +32,7 @@ from diffxas.composition import composition_elements
 from diffxas.errors import InputError
 from diffxas.spectrum import parse_edge
 from samplers.algorithms import DEFAULT, NAMES
+from samplers.discover_command import discover
 from samplers.evaluate_command import evaluate
 from samplers.geometry import DENSEST, DENSEST_OF_ALL, LOOSEST
 from samplers.models_command import models
@@ -284,6 +285,6 @@ def check_device(device: str) -> None:
 
 train.add_command(train_prior)
 train.add_command(train_surrogate)
-for _command in (generate, predict, compare, describe, inspect, relax, analyse, quench, decks,
+for _command in (generate, discover, predict, compare, describe, inspect, relax, analyse, quench, decks,
                  collect, train, evaluate, models):
     main.add_command(_command)
