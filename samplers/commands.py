@@ -60,7 +60,7 @@ def main() -> None:
     """From an X-ray absorption spectrum of a disordered solid to its atoms.
 
     Lengths are in angstrom, energies in eV, densities in g/cm3. Exit codes: 0 done, 1 failed while
-    running, 2 bad input, 3 target out of reach (generate).
+    running, 2 bad input, 3 what was asked is out of reach (generate, discover).
     """
 
 
@@ -285,6 +285,6 @@ def check_device(device: str) -> None:
 
 train.add_command(train_prior)
 train.add_command(train_surrogate)
-for _command in (generate, discover, predict, compare, describe, inspect, relax, analyse, quench, decks,
-                 collect, train, evaluate, models):
+for _command in (generate, discover, predict, compare, describe, inspect, relax, analyse, quench,
+                 decks, collect, train, evaluate, models):
     main.add_command(_command)

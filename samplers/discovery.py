@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 OUT_OF_REACH = 3
 """Exit code where no ask is reached."""
+SILENT = 10.0
+"""Checks show a bar after this many seconds; what is wrong with a small plan is one line alone."""
 
 
 @dataclass
@@ -113,7 +115,7 @@ def check(plan: Plan, out: Path, progress: bool = False) -> Discovery:
     asked: dict[str, dict[str, Any]] = {}
     guides: dict[str, Guide] = {}
     warnings: list[str] = []
-    for member in _bar(plan.members, "checking", progress):
+    for member in _bar(plan.members, "checking", progress, SILENT):
         try:
             setup = set_up(None, member.options)
             RunFolder(out / member.name, setup.identity)
@@ -176,7 +178,8 @@ def _by_number(path: Path) -> dict[int, Structure]:
     return {int(structure.info["sample"]): structure for structure in read_structures(path)}
 
 
-def _bar(members: Sequence[Member], what: str, progress: bool) -> Any:
+def _bar(members: Sequence[Member], what: str, progress: bool, delay: float = 0) -> Any:
+    """The members, under a bar that is shown after ``delay`` seconds."""
     from tqdm import tqdm
 
-    return tqdm(members, desc=what, unit="member", disable=not progress)
+    return tqdm(members, desc=what, unit="member", disable=not progress, delay=delay)

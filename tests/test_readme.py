@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import ase.io
@@ -17,7 +18,8 @@ from samplers.commands import main
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-SHOWN = {"inspect", "generate", "predict", "compare", "describe", "relax", "analyse", "models"}
+SHOWN = {"inspect", "generate", "discover", "predict", "compare", "describe", "relax", "analyse",
+         "models"}
 QUICK = {"inspect", "predict", "compare", "describe", "models"}
 WRITTEN_BY_GENERATE = ("report.html", "structures.extxyz", "relaxed.extxyz", "spectra.csv",
                        "samples.csv", "summary.json", "figures/")
@@ -76,7 +78,7 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def succeed(words: list[str]) -> None:
     """Run a line as written; a guided run may end with the target out of reach."""
     result = run(*words)
-    guided = words[0] == "generate" and "--no-guidance" not in words
+    guided = words[0] in ("generate", "discover") and "--no-guidance" not in words
     assert result.exit_code in ((0, 3) if guided else (0,)), result.output
     if "--out" in words:
         out = Path(words[words.index("--out") + 1])
@@ -123,6 +125,16 @@ def test_inputs_are_carried_or_made_by_a_line_before():
 @pytest.mark.parametrize("words", QUICK_COMMANDS, ids=lambda words: words[0])
 def test_quick_commands_run(words, clone):
     succeed(words)
+
+
+def test_the_shown_config_is_the_carried_one():
+    from samplers.discovery_plan import plan_of
+
+    (shown,) = blocks("toml")
+    (words,) = [words for words in RUN if words[0] == "discover"]
+    content = tomllib.loads(shown)
+    assert content == tomllib.loads((ROOT / words[1]).read_text(encoding="utf-8"))
+    assert len(plan_of(content, "README.md").members) == 4
 
 
 @pytest.mark.slow
