@@ -126,8 +126,9 @@ def check(plan: Plan, out: Path, progress: bool = False) -> Discovery:
             guides.setdefault(guide.label, guide)
             asked[member.ask.name] |= names_of(guide)
         warnings += [f"{member.name}: {warning}" for warning in setup.warnings]
-    device = plan.members[0].options.device
-    judges = choose_judges(list(guides.values()), plan.judges, device)
+    density = sum(member.density for member in plan.members) / len(plan.members)
+    judges = choose_judges(list(guides.values()), plan.judges, density,
+                           plan.members[0].options.device)
     warnings += [f"{label} is judged by nothing but what guides: name an independent model with "
                  f"judge = ..." for label, judge in judges.items() if judge is None]
     return Discovery(plan, [], {}, asked, judges, warnings)

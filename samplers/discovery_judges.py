@@ -11,7 +11,7 @@ reached within REACH deviations, and a spectrum where ``generate`` would call it
 of at most OUT_OF_REACH of the target's own standard deviation.
 
 Coordination numbers, distances and pair distributions are counted on the structure, which needs no
-second model. A spectrum is judged by the networks of a committee whose kernel guides, or by another
+second model. A spectrum is judged as in ``generate`` (:mod:`samplers.judges`), or by another
 shipped surrogate of the edge; a property by the model that is named, if it has the same key.
 """
 
@@ -208,24 +208,29 @@ def named_judge(name: str, device: str) -> Judge:
     return SpectrumJudge(load_surrogate(name, device), name)
 
 
-def second_surrogate(guide: SpectrumGuide, device: str) -> SpectrumJudge | None:
-    """A shipped surrogate of the guide's edge that did not guide; None if there is none."""
+def second_surrogate(guide: SpectrumGuide, density: float, device: str) -> SpectrumJudge | None:
+    """The judge of :mod:`samplers.judges`, or another shipped surrogate of the edge, or None."""
     from diffxas.weights import read_config, shipped_names
-    from surrogates.committee import PARTS, CommitteeSurrogate
+    from samplers.judges import find_judge
     from surrogates.loading import SHIPPED, load_surrogate, model_edges
 
     name, edge = guide.surrogate.name, f"{guide.surrogate.element}:{guide.surrogate.edge}"
-    whole = load_surrogate(name, device, edge)
-    if isinstance(whole, CommitteeSurrogate):
-        return SpectrumJudge(whole.parts[PARTS.index("equivariant")], f"networks of {name}")
+    judge = find_judge(None, load_surrogate(name, device, edge), density, device)
+    if judge is not None:
+        return SpectrumJudge(judge, judge.name)
     others = [one for one in shipped_names(SHIPPED)
               if one != name and edge in model_edges(read_config(SHIPPED / one))]
     return SpectrumJudge(load_surrogate(others[0], device, edge), others[0]) if others else None
 
 
-def choose_judges(guides: Sequence[Guide], names: Sequence[str],
+def choose_judges(guides: Sequence[Guide], names: Sequence[str], density: float,
                   device: str) -> dict[str, Judge | None]:
     """For every guide, by its label, who judges; None where there is nobody.
+
+    Parameters
+    ----------
+    names : of models that the user chose
+    density : about which structures are, g/cm3
 
     Raises
     ------
@@ -250,7 +255,7 @@ def choose_judges(guides: Sequence[Guide], names: Sequence[str],
         if own is None and Count().knows(guide):
             own = Count()
         if own is None and isinstance(guide, SpectrumGuide):
-            own = second_surrogate(guide, device)
+            own = second_surrogate(guide, density, device)
         found[guide.label] = own
     return found
 

@@ -216,11 +216,11 @@ def test_the_error_of_a_judge_widens_what_is_reached() -> None:
 
 def test_counts_judge_coordination_and_nothing_else_does() -> None:
     guide = guide_of("coordination:4=0.5", diamond_and_chains(0.0), GenerateOptions(density=2.0))
-    assert isinstance(choose_judges([guide], (), "cpu")[guide.label], Count)
+    assert isinstance(choose_judges([guide], (), 2.0, "cpu")[guide.label], Count)
     with pytest.raises(InputError, match="nothing to say"):
-        choose_judges([guide], ("a-C",), "cpu")
+        choose_judges([guide], ("a-C",), 2.0, "cpu")
     with pytest.raises(InputError):
-        choose_judges([guide], ("no-such-model",), "cpu")
+        choose_judges([guide], ("no-such-model",), 2.0, "cpu")
 
 
 def test_members_are_ranked_and_the_page_says_so(tmp_path: Path, members: Any) -> None:
