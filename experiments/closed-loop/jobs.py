@@ -43,6 +43,8 @@ HOME = RUNS / "closed-loop"
 WALK = ("samplers/sampling.py", "samplers/start.py", "samplers/tempered.py",
         "diffxas/denoiser.py", "diffxas/network.py", "diffxas/noise.py")
 """Source that decides an unguided sample."""
+NOISED = "a-C-noised"
+"""Surrogate of noised structures, of the algorithm noise-aware."""
 PROBED = 8
 """Atoms of the walk that tells whether it still does so alike."""
 PULL = (*WALK, "samplers/guidance.py", "samplers/calibration.py", "samplers/guides/base.py",
@@ -275,6 +277,9 @@ def generate_job(name: str, target: Spectrum | None, options: GenerateOptions) -
     sources = [*PULL, f"samplers/algorithms/{NAMES[options.algorithm][0]}.py", *kinds,
                *(ASKED if kinds else ()), *(SPECTRUM if target is not None else ())]
     models = [find_prior(options.prior)]
+    if options.algorithm == "noise-aware":
+        sources += ["samplers/guides/noised.py", "surrogates/noised.py"]
+        models.append(SHIPPED / NOISED)
     if target is not None:
         models.append(SHIPPED / options.surrogate)
     chosen = {k: v for k, v in asdict(options).items() if k in (

@@ -2,10 +2,11 @@
 
     python experiments/closed-loop/run.py [--keep-earlier] [STAGE ...]
 
-Stages: unguided, guided, pairs, coordination, pdf, sizes, cost, density, table; all of them in this
-order if none is named. Samples are kept under ``runs/experiments/closed-loop`` and found again; the
-same command may run in several processes at once, which share the jobs. With ``--keep-earlier``
-samples of an earlier state of the source count where there are no others; the README says which.
+Stages: unguided, guided, melts, pairs, coordination, pdf, sizes, cost, density, table; all of them
+in this order if none is named. Samples are kept under ``runs/experiments/closed-loop`` and found
+again; the same command may run in several processes at once, which share the jobs. With
+``--keep-earlier`` samples of an earlier state of the source count where there are no others; the
+README says which.
 """
 
 from __future__ import annotations

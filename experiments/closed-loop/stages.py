@@ -7,7 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from jobs import HOME, SPECTRUM, Job, Outcome, generate_job, key_of, settled_energy, unguided_job
+from jobs import (
+    HOME,
+    NOISED,
+    SPECTRUM,
+    Job,
+    Outcome,
+    generate_job,
+    key_of,
+    settled_energy,
+    unguided_job,
+)
 from measures import Case
 from reverse import reverse_monte_carlo
 from truths import Truth, guide, model, model_folder, target, truth_named, truths
@@ -20,12 +30,16 @@ from diffxas.quench_plan import QuenchOptions
 from diffxas.relaxation import relax
 from diffxas.structure import Structure
 from diffxas.structure_files import read_structures, write_structures
-from samplers.algorithms import DEFAULT, NAMES
+from experiments.common import refuse_known
+from samplers.algorithms import DEFAULT, NAMES, find_algorithm
 from samplers.setup import GenerateOptions
+from surrogates.loading import SHIPPED
 
 SAMPLES = int(os.environ.get("CLOSED_LOOP_SAMPLES", "8"))
 """Samples of a truth, guided and unguided; fewer on a busy machine."""
 PAIR_SAMPLES, WALKS, MELTS = min(4, SAMPLES), 2, 4
+FEW = 2
+"""Samples by algorithms that take several walks each."""
 ASKED = {"low_2.40": 0.10, "high_2.40": 0.37, "low_3.10": 0.38, "high_3.10": 0.89}
 """Share of sp3 asked without a spectrum, at the density of a pair's member."""
 ASKED_SAMPLES = min(10, SAMPLES + 2)
@@ -52,6 +66,8 @@ def _options(truth: Truth, samples: int, **more: object) -> GenerateOptions:
 
 def guided(truth: Truth, algorithm: str = DEFAULT, samples: int = SAMPLES, atoms: int = 216) -> Job:
     """Samples guided to a truth's spectrum."""
+    if algorithm == "noise-aware":
+        refuse_known(truth.structure, SHIPPED / NOISED)
     name = f"{algorithm}/{truth.name}-{atoms}-{samples}"
     return generate_job(name, target(truth), _options(truth, samples, algorithm=algorithm,
                                                       atoms=atoms))
@@ -107,7 +123,7 @@ def reverse(truth: Truth) -> Job | None:
     timed, start = guided(truth), melts(truth.density)
     if not (timed.done and start.done):
         return None
-    seconds = max(1, round(float(np.mean([one.seconds for one in timed.outcomes()]))))
+    seconds = max(1, round(float(np.median([one.seconds for one in timed.outcomes()]))))
 
     def make(work: Path) -> list[Outcome]:
         found = []
@@ -163,14 +179,19 @@ def guided_stage() -> list[Case]:
             for one in sorted(truths(), key=lambda t: (t.kind != "pair", -t.density))]
 
 
+def melts_stage() -> list[Case]:
+    """Melt-quench at the pairs' densities; reverse Monte Carlo begins there."""
+    return [Case(one, "melt-quench", melts(one.density)) for one in of_kind("pair")]
+
+
 def pairs_stage() -> list[Case]:
-    """The other algorithms, melt-quench, reverse Monte Carlo."""
+    """Reverse Monte Carlo, then the other algorithms, the costly ones last."""
     pairs = of_kind("pair")
-    found = [Case(one, "melt-quench", melts(one.density)) for one in pairs]
-    found += [Case(one, name, guided(one, name, PAIR_SAMPLES)) for name in NAMES
-              if name != DEFAULT for one in pairs]
     walks = [(one, reverse(one)) for one in pairs]
-    return found + [Case(one, "reverse Monte Carlo", job) for one, job in walks if job is not None]
+    found = [Case(one, "reverse Monte Carlo", job) for one, job in walks if job is not None]
+    names = sorted(set(NAMES) - {DEFAULT}, key=lambda name: find_algorithm(name).walks)
+    return found + [Case(one, name, guided(one, name, PAIR_SAMPLES if find_algorithm(name).walks
+                                           == 1 else FEW)) for name in names for one in pairs]
 
 
 def coordination_stage() -> list[Case]:
@@ -205,7 +226,7 @@ def cost_stage() -> list[Case]:
     return found
 
 
-STAGES = {"unguided": unguided_stage, "guided": guided_stage, "pairs": pairs_stage,
-          "coordination": coordination_stage, "pdf": pdf_stage, "sizes": sizes_stage,
-          "cost": cost_stage}
+STAGES = {"unguided": unguided_stage, "guided": guided_stage, "melts": melts_stage,
+          "pairs": pairs_stage, "coordination": coordination_stage, "pdf": pdf_stage,
+          "sizes": sizes_stage, "cost": cost_stage}
 """Name -> cases."""
