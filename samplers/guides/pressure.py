@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 DEVIATION = 1.0
 """S, GPa."""
+MOST = 1e5
+"""GPa, of atoms so near to each other that a potential fails."""
 
 
 class MatglPressureGuide(QuantityGuide):
@@ -68,7 +71,8 @@ class PressureGuide(QuantityGuide):
     def sites(self, x: Tensor) -> Tensor:
         """The pressure, (1, 1), GPa."""
         placed = self.system.with_positions(x.detach().cpu().double().numpy()).wrapped()
-        pressure = self.model.evaluate(placed).pressure_gpa
+        pressure = float(np.nan_to_num(self.model.evaluate(placed).pressure_gpa, nan=MOST,
+                                       posinf=MOST, neginf=-MOST))
         return torch.full((1, 1), pressure, dtype=x.dtype, device=x.device)
 
 
