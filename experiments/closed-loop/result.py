@@ -10,7 +10,7 @@ import numpy as np
 import table
 from figures import draw_pairs, draw_recovered, draw_residuals
 from measures import Case, truth_row
-from stages import ASKED, SAMPLES, STAGES
+from stages import ASKED, SAMPLES, STAGES, UNGUIDED_SAMPLES
 from truths import NETWORK_PART, Truth, floor, left_out_error, truths
 
 from diffxas.files import write_json
@@ -84,7 +84,7 @@ def text(parts: Mapping[str, Sequence[Mapping[str, object]]], undone: Sequence[s
          old: Sequence[str]) -> str:
     """What stands between the markers of the README."""
     makers = sorted({one.maker for one in truths() if one.maker})
-    lines = [f"{SAMPLES} samples a truth. " + ", ".join(models().values()) + ".", "",
+    lines = [f"{SAMPLES} guided samples a truth, {UNGUIDED_SAMPLES} unguided. " + ", ".join(models().values()) + ".", "",
              "Left-out error of the target-makers (rms, DFT units): " + ", ".join(
                  f"{name} {left_out_error(name):.4f}" for name in makers) + ".", ""]
     for key, head in HEADS.items():

@@ -36,7 +36,8 @@ from samplers.setup import GenerateOptions
 from surrogates.loading import SHIPPED
 
 SAMPLES = int(os.environ.get("CLOSED_LOOP_SAMPLES", "8"))
-"""Samples of a truth, guided and unguided; fewer on a busy machine."""
+"""Guided samples of a truth; fewer on a busy machine."""
+UNGUIDED_SAMPLES = max(2, SAMPLES // 2)
 PAIR_SAMPLES, WALKS, MELTS = min(4, SAMPLES), 2, 4
 FEW = 2
 """Samples by algorithms that take several walks each."""
@@ -55,7 +56,7 @@ MELT = {"snapshot_ps": 0.5}
 
 def unguided(truth: Truth) -> Job:
     """The prior alone at a truth's density."""
-    return unguided_job(truth.prior, truth.density, 216, SAMPLES)
+    return unguided_job(truth.prior, truth.density, 216, UNGUIDED_SAMPLES)
 
 
 def _options(truth: Truth, samples: int, **more: object) -> GenerateOptions:
