@@ -84,7 +84,8 @@ def text(parts: Mapping[str, Sequence[Mapping[str, object]]], undone: Sequence[s
          old: Sequence[str]) -> str:
     """What stands between the markers of the README."""
     makers = sorted({one.maker for one in truths() if one.maker})
-    lines = [f"{SAMPLES} guided samples a truth, {UNGUIDED_SAMPLES} unguided. " + ", ".join(models().values()) + ".", "",
+    counts = f"{SAMPLES} guided samples a truth, {UNGUIDED_SAMPLES} unguided. "
+    lines = [counts + ", ".join(models().values()) + ".", "",
              "Left-out error of the target-makers (rms, DFT units): " + ", ".join(
                  f"{name} {left_out_error(name):.4f}" for name in makers) + ".", ""]
     for key, head in HEADS.items():
