@@ -163,6 +163,7 @@ def teacher_in(folder: Path) -> Surrogate:
 
 def test_training_resumes_and_the_weights_are_found_by_their_teacher(tmp_path, monkeypatch):
     monkeypatch.setattr("surrogates.noised_training.LEVELS", (0.1, 0.4))
+    monkeypatch.setattr("surrogates.noised_training.DRAWS", 1)
     teacher = teacher_in(tmp_path / "teacher")
     config = tmp_path / "noised.toml"
     sizes = "\n".join(f"{key} = {value}" for key, value in SIZES.items())
