@@ -45,7 +45,7 @@ from diffxas.weights import find_model, read_config, read_tensors, shipped_names
 from surrogates.base import Surrogate, placed
 from surrogates.loading import SHIPPED
 
-KIND = "noised surrogate"
+KIND = "noised"
 COEFFICIENT_BOUND = 8.0
 """No coefficient is larger, in standard deviations of the sites."""
 TABLE = ("levels", "covariance")

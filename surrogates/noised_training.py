@@ -28,7 +28,14 @@ import diffxas
 from diffxas.denoiser import PriorNetwork, species_indices
 from diffxas.errors import InputError
 from diffxas.graph import build_graph
-from diffxas.prior import build_options, find_prior, load_prior, read_toml, refuse_other_run
+from diffxas.prior import (
+    build_options,
+    find_prior,
+    load_prior,
+    read_names,
+    read_toml,
+    refuse_other_run,
+)
 from diffxas.structure import Structure
 from diffxas.training import Schedule, train
 from diffxas.weights import CONFIG, find_model, save_model, weights_hash
@@ -56,6 +63,7 @@ class NoisedTraining:
 
     Attributes
     ----------
+    exclude : a text file of names (or parents' names) of structures that take no part
     start : a prior, by name or folder, whose first layers the trunk begins from, or the folder of a
         noise-aware surrogate of the same sizes to go on from; none if empty
     weights : ``info["kind"]`` of a structure -> how often it is drawn, 1 where it says nothing
@@ -66,6 +74,7 @@ class NoisedTraining:
     sigma_low : level (angstrom) below which the teacher at the denoised estimate is taken instead
     """
 
+    exclude: str = ""
     start: str = ""
     batch: int = 2
     cell_mean: float = 0.5
@@ -248,7 +257,10 @@ def train_noised(structures: Sequence[Structure], teacher: Surrogate, folder: Pa
                "theory": teacher.record["model"]["theories"][teacher.theory]["name"],
                "energy": teacher.energy.tolist()}
     model: NoisedConfig = build_options(NoisedConfig, content, "[model]")
-    seen, apart = set_apart(lessons(structures, teacher), options.left_out)
+    excluded = read_names(Path(options.exclude)) if options.exclude else set()
+    known = [s for s in structures
+             if not excluded & {str(s.info["name"]), str(s.info.get("parent", ""))}]
+    seen, apart = set_apart(lessons(known, teacher), options.left_out)
     record = noised_record(seen, apart, model, options)
     refuse_other_run(folder, record)
     network = new_network(seen, model, options)
@@ -281,6 +293,7 @@ def noised_record(seen: Sequence[Lesson], apart: Sequence[Lesson], model: Noised
     return {
         "kind": KIND, "version": diffxas.__version__, "licence": options.licence,
         "elements": model.elements, "edge": f"{model.absorber}:{model.edge}",
+        "energy_range": [model.energy[0], model.energy[-1]],
         "density_range": [round(min(densities), 3), round(max(densities), 3)],
         "sigma_low": options.sigma_low, "model": model.to_dict(),
         "training": {

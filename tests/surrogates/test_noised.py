@@ -167,11 +167,12 @@ def test_training_resumes_and_the_weights_are_found_by_their_teacher(tmp_path, m
     teacher = teacher_in(tmp_path / "teacher")
     config = tmp_path / "noised.toml"
     sizes = "\n".join(f"{key} = {value}" for key, value in SIZES.items())
-    config.write_text(f"left_out = 2\n[model]\n{sizes}\n[schedule]\nsteps = 4\nwarmup = 1\n"
-                      f"checkpoint_every = 2\n")
+    (tmp_path / "out.txt").write_text("cell_9")
+    config.write_text(f"exclude = '{tmp_path / 'out.txt'}'\nleft_out = 2\n[model]\n{sizes}\n"
+                      "[schedule]\nsteps = 4\nwarmup = 1\ncheckpoint_every = 2\n")
     structures = [cell(k, name=f"cell_{k}") for k in range(4)]
     folder = tmp_path / "teacher-noised"
-    train_noised(structures, teacher, folder, config)
+    train_noised([*structures, cell(9, name="cell_9")], teacher, folder, config)
     found = noised_for(teacher)
     assert found.config.teacher == str(tmp_path / "teacher")
     assert found.record["training"]["structures"] == ["cell_0", "cell_2", "cell_1", "cell_3"]
@@ -185,7 +186,7 @@ def test_training_resumes_and_the_weights_are_found_by_their_teacher(tmp_path, m
 
 def test_weights_that_do_not_fit_are_refused(tmp_path):
     network = NoisedNetwork(CONFIG)
-    save_model(tmp_path / "one", {"kind": "noised surrogate", "model": CONFIG.to_dict()},
+    save_model(tmp_path / "one", {"kind": "noised", "model": CONFIG.to_dict()},
                network.state_dict())
     with pytest.raises(InputError, match=r"must hold the tensors .* others .'levels'"):
         load_noised(tmp_path / "one")
