@@ -113,7 +113,8 @@ def unreached(ask: Ask, found: Sequence[Found]) -> dict[str, Any] | None:
     if not found or any(one.reached for one in found):
         return None
     never = [label for label in found[0].relaxed if not any(one.has(label) for one in found)]
-    nearest = min(found, key=lambda one: one.judged_distance or one.distance)
+    nearest = min(found, key=lambda one: one.distance if one.judged_distance is None
+                  else max(one.distance, one.judged_distance))
     judged = {name: value for one in nearest.judged.values() if one is not None
               for name, value in one.values.items()}
     return {"ask": ask.name, "guides": list(ask.guides), "never": never,

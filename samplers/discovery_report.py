@@ -158,9 +158,9 @@ def document_of(discovery: Discovery, lines: Sequence[Line], figure: Figure | No
          "failed" if m.name in discovery.failed else "finished") for m in plan.members))
     return Document(
         "Discovery: asked against achieved", command=command,
-        lead=(f"{len(plan.asks)} asks at {', '.join(densities)} g/cm³, "
-              f"{len(discovery.found)} samples of {len(plan.members)} members. Each member's "
-              f"folder holds its own report.",),
+        lead=(f"Asks: {len(plan.asks)}; densities: {', '.join(densities)} g/cm³; members: "
+              f"{len(plan.members)}; samples: {len(discovery.found)}. Each member's folder holds "
+              f"its own report.",),
         warnings=tuple(all_warnings(discovery)),
         sections=(Section("Ranking", (CAPTION,), tuple(tables), figures),
                   Section("Models and members", tables=(judges, members))))
