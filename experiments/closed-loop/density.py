@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from jobs import HOME, SPECTRUM, claimed, key_of
+from jobs import HOME, SPECTRUM, Keep, claimed, key_of
 from torch import Tensor
 from tqdm import tqdm
 from truths import Truth, guide, model, model_folder, target, truths
@@ -56,6 +56,9 @@ def density_lines(make: bool = False) -> list[dict[str, Any]]:
             with claimed(path.stem) as mine:
                 if mine:
                     write_json(path, posterior(truth))
+        others = sorted(path.parent.glob(f"density-{truth.name}-*.json"),
+                        key=lambda one: one.stat().st_mtime) if Keep.earlier else []
+        path = path if path.is_file() or not others else others[-1]
         if path.is_file():
             lines.append(_line(truth, json.loads(path.read_text(encoding="utf-8"))))
     return lines
