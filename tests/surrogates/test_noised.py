@@ -207,7 +207,7 @@ class TestShipped:
         assert not known & {"high_2.40", "low_2.40", "high_3.10", "low_3.10"}
 
     def test_noise_of_0_3_angstrom_leaves_held_out_pairs_apart(self):
-        """Equal density, more or less sp3: the plug-in at the estimate tells neither pair apart."""
+        """Equal density, more or less sp3; told with the density's mean alone, the share is 0."""
         from diffxas.structure_files import read_structures
 
         noised, teacher = load_noised("a-C-noised"), load_surrogate("a-C").guiding()
