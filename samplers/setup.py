@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -222,6 +224,7 @@ def set_up(spectrum: Spectrum | None, options: GenerateOptions) -> Setup:
                 "potential": potential or options.potential,
                 "potential_hash": None if potential is None else potential_hash(potential),
                 "start": None if options.start is None else file_hash(options.start),
+                "guide_files": [file_hash(path) for path in _files_of(options.guides)],
                 "window": None if options.window is None else list(options.window),
                 "prior_hash": weights["prior"], "surrogate_hash": weights.get("surrogate"),
                 "reference_hash": None if options.reference is None else
@@ -232,6 +235,13 @@ def set_up(spectrum: Spectrum | None, options: GenerateOptions) -> Setup:
     return Setup(options, box, system, arrangement, prior, surrogate, no_spectra, target,
                  judge, tuple(guides), schedule, kind, relaxation, warnings, identity, weights,
                  cutoffs)
+
+
+def _files_of(guides: Sequence[str]) -> list[Path]:
+    """Files that guides name: another content is another run."""
+    names = [re.split("[:=@]", text, maxsplit=1)[-1] for text in guides]
+    words = [word for name in names for word in (name, *re.split("[@=]", name)[:1])]
+    return [Path(word) for word in dict.fromkeys(words) if Path(word).is_file()]
 
 
 def _atoms(options: GenerateOptions,
