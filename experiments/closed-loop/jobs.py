@@ -12,6 +12,7 @@ import ast
 import fcntl
 import hashlib
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -77,7 +78,8 @@ class Outcome:
 
 
 class Keep:
-    """Whether samples of an earlier state of the source count where there are no others."""
+    """Whether samples of an earlier state of the source, or another number of them, count where
+    there are no others."""
 
     earlier = False
 
@@ -88,7 +90,7 @@ class Job:
 
     Attributes
     ----------
-    name : unique; the folder's, before the key
+    name : unique; the folder's, before the key; ends with the number of samples
     key : hash of what decides the samples
     make : folder -> samples
     """
@@ -108,9 +110,12 @@ class Job:
         own = self.own
         if not Keep.earlier or (own / "samples.json").is_file():
             return own
-        others = sorted((path.stat().st_mtime, path.parent) for path in own.parent.glob(
-            f"{own.name.removesuffix(self.key)}{'?' * len(self.key)}/samples.json"))
-        return others[-1][1] if others else own
+        stem = own.name.removesuffix(f"-{self.key}").rpartition("-")[0]
+        pattern = re.compile(rf"{re.escape(stem)}-(\d+)-\w{{{len(self.key)}}}")
+        others = [(int(found[1]), (path / "samples.json").stat().st_mtime, path)
+                  for path in own.parent.glob(f"{stem}-*")
+                  if (found := pattern.fullmatch(path.name)) and (path / "samples.json").is_file()]
+        return max(others)[2] if others else own
 
     @property
     def is_earlier(self) -> bool:

@@ -94,7 +94,8 @@ def text(parts: Mapping[str, Sequence[Mapping[str, object]]], undone: Sequence[s
     if undone:
         lines += [f"Not run: {', '.join(undone)}.", ""]
     if old:
-        lines.append(f"Made by an earlier state of the source: {', '.join(old)}.")
+        lines.append(f"Made by an earlier state of the source, or in another number than this run "
+                     f"would: {', '.join(old)}.")
     return "\n".join(lines)
 
 

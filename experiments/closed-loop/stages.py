@@ -219,10 +219,10 @@ def cost_stage() -> list[Case]:
     found = []
     for atoms, samples in TIMED.items():
         for guidance in (False, True):
-            name = f"cost/{'guided' if guidance else 'unguided'}-{atoms}"
+            name = f"cost/{'guided' if guidance else 'unguided'}-{atoms}-{samples}"
             options = _options(truth, samples, guidance=guidance, relax=False, atoms=atoms,
                                kind="any")
-            found.append(Case(truth, name, generate_job(
+            found.append(Case(truth, name.rpartition("-")[0], generate_job(
                 name, target(truth) if guidance else None, options)))
     return found
 

@@ -63,6 +63,7 @@ def truth_lines(found: Found) -> list[dict[str, Any]]:
         energy = np.nanmean(energies(rows))
         lines.append({
             "truth": truth.name, "g/cm3": f"{truth.density:.2f}",
+            "samples (unguided)": f"{len(rows)} ({len(free)})",
             "floor": f"{base:.4f}", "unguided": f"{start:.4f}", "guided": f"{judge:.4f}",
             "relaxed": f"{column(rows, 'judge', 'relaxed').mean():.4f}",
             "guided / floor": judge / base, "by the guide": f"{column(rows, 'guide').mean():.4f}",

@@ -72,12 +72,13 @@ def test_jobs_are_made_once_claimed_by_one_and_failures_are_told(
 def test_samples_of_an_earlier_source_count_if_asked(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "HOME", tmp_path)
-    job(tmp_path, "a/one").run()
-    later = replace(job(tmp_path, "a/one"), key="yek")
+    job(tmp_path, "a/one-4").run()
+    later = replace(job(tmp_path, "a/one-4"), key="yek")
     assert not later.done
     monkeypatch.setattr(jobs.Keep, "earlier", True)
     assert later.done and later.is_earlier and len(later.outcomes()) == 1
-    assert not replace(later, name="a/o").done
+    assert not replace(later, name="a/on-4").done
+    assert replace(later, name="a/one-2").done
     later.run()
     assert later.done and not later.is_earlier
 
