@@ -37,14 +37,17 @@ class GuidedDenoiser:
     denoiser : what is guided, neither guided nor tempered before
     guide : log-likelihood of a denoised estimate; silent above its ``sigma_on``
     schedule : temperature and scale of the noise of the walk
+    largest_shift : see :func:`bounded_shift`
 
     Attributes
     ----------
     trace : (noise level, log-likelihood of the estimate) of every call that was guided
     """
 
-    def __init__(self, denoiser: Denoiser, guide: Guide, schedule: SamplingSchedule) -> None:
+    def __init__(self, denoiser: Denoiser, guide: Guide, schedule: SamplingSchedule,
+                 largest_shift: float = LARGEST_SHIFT) -> None:
         self.denoiser, self.guide, self.schedule = denoiser, guide, schedule
+        self.largest_shift = largest_shift
         self.trace: list[tuple[float, float]] = []
 
     def __call__(self, x_t: Tensor, sigma: float) -> Tensor:
@@ -71,7 +74,8 @@ class GuidedDenoiser:
             (gradient,) = torch.autograd.grad(value, x)
         likelihood = float(value.detach())
         self.trace.append((sigma, likelihood))
-        shift = bounded_shift(gradient, sigma, self.schedule.noise_scale_at(sigma), self.guide)
+        shift = bounded_shift(gradient, sigma, self.schedule.noise_scale_at(sigma), self.guide,
+                              self.largest_shift)
         prior: Tensor = (x + (x_0 - x) / temperature).detach()
         return prior, shift, likelihood
 
@@ -81,8 +85,9 @@ def guided_schedule(schedule: SamplingSchedule) -> SamplingSchedule:
     return replace(schedule, bond_high=BOND_HIGH, bond_low=BOND_LOW, bond_share=BOND_SHARE)
 
 
-def bounded_shift(gradient: Tensor, sigma: float, noise_scale: float, guide: Guide) -> Tensor:
-    """s^2 sigma^2 grad l, (n_atoms, 3), angstrom, of rms over atoms LARGEST_SHIFT sigma at most.
+def bounded_shift(gradient: Tensor, sigma: float, noise_scale: float, guide: Guide,
+                  largest: float = LARGEST_SHIFT) -> Tensor:
+    """s^2 sigma^2 grad l, (n_atoms, 3), angstrom, of rms over atoms ``largest`` sigma at most.
 
     Far from what is asked the linear estimate overshoots; a bounded step is taken again.
 
@@ -97,4 +102,4 @@ def bounded_shift(gradient: Tensor, sigma: float, noise_scale: float, guide: Gui
                        f"with --algorithm particles, which needs no gradient")
     shift = noise_scale**2 * sigma**2 * gradient
     size = float(shift.square().sum(1).mean().sqrt())
-    return shift * min(1.0, LARGEST_SHIFT * sigma / max(size, 1e-30))
+    return shift * min(1.0, largest * sigma / max(size, 1e-30))

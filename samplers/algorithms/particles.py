@@ -44,6 +44,8 @@ from samplers.start import STREAM_STEPS
 
 Trace = tuple[tuple[float, float], ...]
 
+LARGEST_PULL = 0.5
+"""Of a proposal, in sigma: weights of paths pay for its square."""
 RESAMPLE = 0.5
 """Share of the particles below which their effective number must fall before resampling."""
 
@@ -148,7 +150,7 @@ def estimates(problem: Problem, x: Tensor, sigma: float) -> tuple[Tensor, Tensor
         guide, shift = problem.guide, None
         if guide is not None and guide.differentiable:
             prior, shift, value = GuidedDenoiser(
-                problem.denoiser, guide, problem.schedule).parts(one, sigma)
+                problem.denoiser, guide, problem.schedule, LARGEST_PULL).parts(one, sigma)
         else:
             x_0 = problem.denoiser(one, sigma).detach()
             value = likelihood(problem, x_0, sigma)
