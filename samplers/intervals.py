@@ -7,7 +7,9 @@ next draw lies with probability p within
 
 t being the (1 + p)/2 quantile of Student's distribution with n - 1 degrees of freedom and s the
 standard deviation of the samples (the predictive interval; W. Q. Meeker, G. J. Hahn, L. A. Escobar,
-Statistical Intervals (Wiley, 2017), section 4.8). It is wide for few samples, as it must be.
+Statistical Intervals (Wiley, 2017), section 4.8). It is wide for few samples, as it must be. What
+all samples err by together (of surrogate, prior, and walks that lag) is not in their scatter; its
+deviation, measured on truths that no model knew, adds in quadrature.
 """
 
 from __future__ import annotations
@@ -21,28 +23,33 @@ SHARES = {"interval50": 0.5, "interval90": 0.9}
 
 
 def predictive_interval(values: Sequence[float] | np.ndarray, share: float,
-                        bounds: tuple[float, float] = (-np.inf, np.inf)) -> tuple[float, float]:
+                        bounds: tuple[float, float] = (-np.inf, np.inf),
+                        systematic: float = 0.0) -> tuple[float, float]:
     """The interval of the module's docstring, cut to ``bounds``; all of them for one value.
 
     Parameters
     ----------
     values : (n,), samples
     share : probability, above 0 and below 1
+    systematic : standard deviation of what all samples err by
     """
-    from scipy.stats import t
+    from scipy.stats import norm, t
 
     x = np.asarray(values, dtype=float)
     if len(x) < 2:
         return bounds
-    half = float(t.ppf((1 + share) / 2, len(x) - 1) * x.std(ddof=1) * np.sqrt(1 + 1 / len(x)))
+    quantile = (1 + share) / 2
+    half = float(np.hypot(t.ppf(quantile, len(x) - 1) * x.std(ddof=1) * np.sqrt(1 + 1 / len(x)),
+                          norm.ppf(quantile) * systematic))
     return (float(np.clip(x.mean() - half, *bounds)), float(np.clip(x.mean() + half, *bounds)))
 
 
 def credible(values: Sequence[float] | np.ndarray,
-             bounds: tuple[float, float] = (-np.inf, np.inf)) -> dict[str, Any]:
+             bounds: tuple[float, float] = (-np.inf, np.inf),
+             systematic: float = 0.0) -> dict[str, Any]:
     """``mean``, ``interval50`` and ``interval90``, for ``summary.json``; null where unbounded."""
     found: dict[str, Any] = {"mean": float(np.mean(values))}
     for name, share in SHARES.items():
-        interval = predictive_interval(values, share, bounds)
+        interval = predictive_interval(values, share, bounds, systematic)
         found[name] = [float(v) for v in interval] if np.isfinite(interval).all() else None
     return found

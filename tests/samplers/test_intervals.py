@@ -31,3 +31,13 @@ def test_one_sample_says_nothing_of_its_scatter():
     found = credible([0.3], (0.0, 1.0))
     assert found["mean"] == 0.3 and found["interval90"] == [0.0, 1.0]
     assert credible([2.0])["interval90"] is None
+
+
+def test_what_all_samples_err_by_together_widens():
+    rng = np.random.default_rng(5)
+    together, draws = 0.6 * rng.normal(size=6000), rng.normal(size=(6000, 8))
+    for known, expected in ((0.6, 0.9), (0.0, 0.86)):
+        inside = [low <= shift + truth <= high
+                  for shift, truth, row in zip(together, rng.normal(size=6000), draws, strict=True)
+                  for low, high in [predictive_interval(row, 0.9, systematic=known)]]
+        assert np.mean(inside) == pytest.approx(expected, abs=0.02)
