@@ -77,6 +77,7 @@ def spread(distance: Tensor, graph: Graph, element: Tensor, n_elements: int,
     Parameters
     ----------
     distance : (n_edges,), angstrom
+    graph : every pair once
     element : (n_atoms,) int64
     """
     u = distance / SPACING
@@ -84,11 +85,13 @@ def spread(distance: Tensor, graph: Graph, element: Tensor, n_elements: int,
     t = u - first
     weights = torch.stack([(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4,
                            -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3], 1) / 6
-    row = graph.center * n_elements + element[graph.neighbor]
-    index = (row * n_points + first.long() - 1)[:, None] + torch.arange(4, device=row.device)
+    point = (first.long() - 1)[:, None] + torch.arange(4, device=distance.device)
     flat = torch.zeros(graph.n_atoms * n_elements * n_points, dtype=distance.dtype,
                        device=distance.device)
-    flat = flat.index_add(0, index.reshape(-1), weights.reshape(-1))
+    for one, other in ((graph.center, graph.neighbor), (graph.neighbor, graph.center)):
+        row = one * n_elements + element[other]
+        flat = flat.index_add(0, (row[:, None] * n_points + point).reshape(-1),
+                              weights.reshape(-1))
     return flat.reshape(graph.n_atoms, n_elements, n_points)
 
 
@@ -131,23 +134,21 @@ class PairGuide(ObservedGuide):
     def sites(self, x: Tensor) -> Tensor:
         """Curves of the atoms, (n_atoms, n_values); see :class:`ObservedGuide`."""
         graph = self._graph(x)
-        with torch.no_grad():
-            square = graph.vectors(x).square().sum(1)
-            near = (square > SPACING**2) & (square < self.pair_map.cutoff**2)
-        graph = graph.subset(near.nonzero().squeeze(1))
-        distance = graph.vectors(x).square().sum(1).sqrt()
+        square = graph.vectors(x).square().sum(1)
+        found = square.detach()
+        near = ((found > SPACING**2) & (found < self.pair_map.cutoff**2)).nonzero().squeeze(1)
+        graph, distance = graph.subset(near), square[near].sqrt()
         element = self._element.to(x.device)
         table = torch.as_tensor(self.pair_map.by_elements, dtype=x.dtype, device=x.device)
         counts = spread(distance, graph, element, self._n_elements, table.shape[2])
-        found = torch.zeros(len(x), table.shape[3], dtype=x.dtype, device=x.device)
+        curves = torch.zeros(len(x), table.shape[3], dtype=x.dtype, device=x.device)
         for a in range(self._n_elements):
             rows = (element == a).nonzero().squeeze(1)
-            curves = torch.einsum("nbm,bmv->nv", counts[rows], table[a])
-            found = found.index_add(0, rows, curves)
-        return found + torch.as_tensor(self.pair_map.uniform, dtype=x.dtype, device=x.device)
+            curves = curves.index_add(0, rows, torch.einsum("nbm,bmv->nv", counts[rows], table[a]))
+        return curves + torch.as_tensor(self.pair_map.uniform, dtype=x.dtype, device=x.device)
 
     def _graph(self, x: Tensor) -> Graph:
-        """Pairs within the cutoff and somewhat beyond; found anew when atoms have moved far."""
+        """Every pair within the cutoff and somewhat beyond once; anew when atoms moved far."""
         positions = x.detach().double().cpu().numpy()
         if self._pairs is not None:
             seen, graph = self._pairs
@@ -156,6 +157,10 @@ class PairGuide(ObservedGuide):
                 return graph
         graph = build_graph(self.system.with_positions(positions), self.pair_map.cutoff + SKIN,
                             dtype=x.dtype, device=x.device)
+        h, k, m = graph.shift.T
+        upward = (h > 0) | ((h == 0) & ((k > 0) | ((k == 0) & (m > 0))))
+        once = (graph.center < graph.neighbor) | ((graph.center == graph.neighbor) & upward)
+        graph = graph.subset(once.nonzero().squeeze(1))
         self._pairs = positions, graph
         return graph
 

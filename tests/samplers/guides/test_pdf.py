@@ -172,6 +172,15 @@ def test_systems_of_other_cells_show_the_same_values(tmp_path: Path, kind: str) 
         assert one.at(other).at(system).curve(system) == pytest.approx(one.curve(system))
 
 
+def test_own_images_are_counted(tmp_path: Path) -> None:
+    """A cell shorter than the range shows what its copies side by side show."""
+    small = random_structure(n=12, length=5.0)
+    large = Structure.from_atoms(small.to_atoms().repeat(2))
+    one = guide(write(tmp_path / "g.csv", *rdf(large, 8.0, 0.05)), large)
+    assert one.grid[-1] > 6
+    assert one.at(small).curve(small) == pytest.approx(one.curve(large), abs=1e-9)
+
+
 @pytest.mark.parametrize(("text", "message"), [
     ("", "two columns"),
     ("r\n" + "\n".join(f"{k}" for k in range(30)), "two columns"),
