@@ -70,7 +70,7 @@ def draw_residuals(rows: Sequence[Mapping[str, object]]) -> Figure:
                     rotation=60, fontsize=8)
     axis.set(ylabel="residual by the judge (DFT units)", ylim=(0, None),
              xlim=(-0.6, len(rows) - 0.4))
-    axis.legend(frameon=False, ncols=4)
+    axis.legend(frameon=False, loc="upper left")
     return figure
 
 

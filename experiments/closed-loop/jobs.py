@@ -53,7 +53,7 @@ PULL = (*WALK, "samplers/guidance.py", "samplers/calibration.py", "samplers/guid
 """And one that is pulled."""
 SPECTRUM = ("samplers/guides/spectrum.py", "samplers/target.py", "surrogates/base.py",
             "surrogates/kernel.py", "surrogates/descriptor.py", "surrogates/calibration.py",
-            "surrogates/observation.py")
+            "surrogates/observation.py", "samplers/temperature.py")
 ASKED = tuple(f"samplers/guides/{name}.py" for name in ("asked", "pairs", "curve_files"))
 """And one that is pulled by what was asked in words."""
 
@@ -289,7 +289,7 @@ def generate_job(name: str, target: Spectrum | None, options: GenerateOptions) -
         models.append(SHIPPED / options.surrogate)
     chosen = {k: v for k, v in asdict(options).items() if k in (
         "density", "atoms", "samples", "seed", "steps", "algorithm", "guides", "kind", "potential",
-        "guidance", "relax")}
+        "guidance", "relax", "guide_temperature")}
     named = [Path(text.partition(":")[2].partition("@")[0]) for text in options.guides]
     files = [path.read_bytes() for path in named if path.is_file()]
     # A file counts by what it holds, wherever it lies.
