@@ -28,7 +28,8 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "experiments" / "data"
 RUNS = ROOT / "runs" / "experiments"
 SAMPLER_SOURCES = ("samplers/sampling.py", "samplers/start.py", "samplers/guidance.py",
-                   "samplers/tempered.py",
+                   "samplers/tempered.py", "samplers/temperature.py", "samplers/calibration.py",
+                   "samplers/guides/base.py", "samplers/guides/spectrum.py",
                    "diffxas/denoiser.py", "diffxas/network.py", "diffxas/noise.py")
 BEGIN, END = "<!-- last run -->", "<!-- end of last run -->"
 
