@@ -13,8 +13,8 @@ and for measured targets what is left between theory and experiment under the be
 are correlated along the energy. The guide's weight follows. ``temperature`` divides the
 log-likelihood and is a knob: at 1 the walk would draw from the posterior if it had time. It lags
 behind, since bonds must change. With 64 calls and 216 atoms the judge's residual on DFT cells of
-2.0 and 3.0 g/cm3 is 1.5 and 1.9 of its own on the truth at a temperature of 0.3, 1.1 and 1.5 at
-0.1; two samples each (experiments/guided, experiments/closed-loop, which was run at 0.3).
+2.0 and 3.0 g/cm3 is 1.5 and 1.9 of its own on the truth at a temperature of 0.3, 1.2 and 1.5 to
+1.9 at 0.1; two samples each (experiments/guided; experiments/closed-loop was run at 0.3).
 
 Nuisances theta of a measured target are fitted anew at every call, starting from the last ones; the
 gradient needs no pass through that fit (envelope theorem). The covariance takes A at the nuisances
