@@ -31,7 +31,7 @@ from diffxas.commands import analyse, inspect, quench, relax, train_prior
 from diffxas.composition import composition_elements
 from diffxas.errors import InputError
 from diffxas.spectrum import parse_edge
-from samplers.algorithms import DEFAULT, NAMES
+from samplers.algorithms import AUTO, NAMES
 from samplers.discover_command import discover
 from samplers.evaluate_command import evaluate
 from samplers.geometry import DENSEST, DENSEST_OF_ALL, LOOSEST
@@ -116,8 +116,9 @@ def train() -> None:
 @click.option("--guide", "guides", multiple=True, metavar="KIND:WHAT",
               help="What else is asked of the structures; repeatable, guides add. "
                    "See README, Guides.")
-@click.option("--algorithm", default=DEFAULT, show_default=True, metavar="NAME",
-              help="How the posterior is sampled: " + ", ".join(NAMES) + ".")
+@click.option("--algorithm", default=AUTO, show_default=True, metavar="NAME",
+              help=f"How the posterior is sampled: {', '.join(NAMES)}, or {AUTO}: noise-aware "
+                   "where the surrogate has a companion for noised structures, dps elsewhere.")
 @click.option("--guide-temperature", type=float, default=TEMPERATURE, show_default=True,
               metavar="T",
               help="Divides the log-likelihood of spectra: 1 is the posterior if walks had time, "

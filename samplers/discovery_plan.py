@@ -14,11 +14,11 @@ from typing import Any
 
 from diffxas.composition import composition_elements
 from diffxas.errors import InputError
-from samplers.algorithms import DEFAULT
+from samplers.algorithms import AUTO
 from samplers.setup import GenerateOptions
 
 COMMON: Mapping[str, Any] = {
-    "samples": 4, "seed": 0, "atoms": 216, "steps": 64, "algorithm": DEFAULT, "prior": "a-C",
+    "samples": 4, "seed": 0, "atoms": 216, "steps": 64, "algorithm": AUTO, "prior": "a-C",
     "surrogate": "a-C", "kind": "any", "potential": "rebo", "device": "cpu"}
 """Keys that go to every member as they are, with an example of their type."""
 KEYS = ("densities", "compositions", "guides", "ask", "judge", "cutoffs", *COMMON)

@@ -20,7 +20,8 @@ from diffxas.errors import RunError
 from diffxas.run_folder import Record, RunFolder
 from diffxas.spectrum import Spectrum
 from diffxas.structure import Structure
-from samplers.algorithms import DEFAULT, find_algorithm
+from samplers.algorithms import UNGUIDED as ALONE
+from samplers.algorithms import find_algorithm
 from samplers.guides.base import Guides, ObservedGuide
 from samplers.setup import GenerateOptions, Sample, Setup, set_up
 
@@ -232,7 +233,7 @@ def _draw(setup: Setup, number: int, guided: bool, advance: Callable[[], None]) 
         _denoiser(setup), guide, schedule, lambda n: torch.tensor(_start(setup, n)),
         setup.options.seed,
         None if setup.arrangement is None else setup.arrangement.confined)
-    algorithm = find_algorithm(setup.options.algorithm if guided else DEFAULT)
+    algorithm = find_algorithm(setup.options.algorithm if guided else ALONE)
     with torch.no_grad():
         drawn = algorithm.draw(problem, number, lambda _: advance())
     positions = drawn.positions.numpy()

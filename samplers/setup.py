@@ -17,7 +17,7 @@ from diffxas.errors import InputError
 from diffxas.neighbourhood import Pairs, bonds
 from diffxas.spectrum import Spectrum, parse_edge
 from diffxas.structure import Structure
-from samplers.algorithms import DEFAULT, find_algorithm
+from samplers.algorithms import AUTO, choose_algorithm, find_algorithm
 from samplers.arrangement import Arrangement, Request, arrange, file_hash
 from samplers.evidence import DensityPrior
 from samplers.geometry import Box, resolve_box
@@ -61,7 +61,7 @@ class GenerateOptions(Request):
     charges: Mapping[str, float] | None = None
     device: str = "cpu"
     density_prior: DensityPrior | None = None
-    algorithm: str = DEFAULT
+    algorithm: str = AUTO
     guide_temperature: float = TEMPERATURE
     judge: str | None = None
     guides: tuple[str, ...] = ()
@@ -181,7 +181,8 @@ def set_up(spectrum: Spectrum | None, options: GenerateOptions) -> Setup:
     if spectrum is None and (options.exclude or options.adsorbates or options.reference):
         raise InputError("--exclude, --adsorbates and --reference must go with a TARGET, received "
                          "one of them without it: leave it out")
-    algorithm = find_algorithm(options.algorithm)
+    if options.algorithm != AUTO:
+        find_algorithm(options.algorithm)
     prior_folder = find_prior(options.prior)
     prior = load_prior(prior_folder)
     if spectrum is not None:
@@ -202,7 +203,8 @@ def set_up(spectrum: Spectrum | None, options: GenerateOptions) -> Setup:
             guides.append(SpectrumGuide(surrogate.guiding(), target, system,
                                         temperature=options.guide_temperature))
         guides += [guide_of(text, system, options) for text in options.guides]
-        check_guides(guides, algorithm)
+    options = replace(options, algorithm=choose_algorithm(options.algorithm, guides))
+    check_guides(guides, find_algorithm(options.algorithm))
     judge = None if target is None or surrogate is None else find_judge(
         options.judge, surrogate, box.density, options.device)
     kind = options.kind or default_kind(prior.config.kinds, options.guidance)

@@ -253,34 +253,44 @@ def load_noised(name: str | Path, device: str = "cpu") -> NoisedSurrogate:
 
 
 def noised_for(surrogate: Surrogate) -> NoisedSurrogate:
-    """The noise-aware surrogate that was taught by a surrogate.
-
-    It lies beside its teacher, ``TEACHER-noised``, or is a shipped one of that teacher.
+    """The noise-aware surrogate that was taught by a surrogate (:func:`noised_name`).
 
     Raises
     ------
     InputError
         If there is none of the teacher, its element, edge, theory and energies.
     """
+    name = noised_name(surrogate)
+    if name is None:
+        raise InputError(f"--algorithm noise-aware must have a noise-aware surrogate of "
+                         f"{surrogate.name} ({surrogate.element}:{surrogate.edge}), received a "
+                         f"surrogate without: choose --algorithm dps, another --surrogate, or "
+                         f"train one as experiments/noised does")
+    return load_noised(name)
+
+
+def noised_name(surrogate: Surrogate) -> str | None:
+    """Name or folder of the noise-aware surrogate that was taught by a surrogate; None without.
+
+    It lies beside its teacher, ``TEACHER-noised``, or is a shipped one of that teacher, of its
+    element, edge and energies.
+    """
     beside = Path(f"{surrogate.name}-noised")
-    known = {}
-    for name in (str(beside), *shipped_names(SHIPPED)):
-        folder = Path(name) if name == str(beside) else SHIPPED / name
+    folders = {name: SHIPPED / name for name in shipped_names(SHIPPED)}
+    if beside.name != str(beside):  # a shipped teacher has a name, one of the user's a path
+        folders = {str(beside): beside, **folders}
+    for name, folder in folders.items():
         if not (folder / "config.json").is_file():
             continue
         record = read_config(folder)
-        if record.get("kind") == KIND:
-            known[name] = record["model"]
-    for name, model in known.items():
+        if record.get("kind") != KIND:
+            continue
+        model = record["model"]
         if (teacher_name(model["teacher"]) == teacher_name(surrogate.name)
                 and (model["absorber"], model["edge"]) == (surrogate.element, surrogate.edge)
                 and np.array_equal(model["energy"], surrogate.energy)):
-            return load_noised(name)
-    teachers = " or ".join(sorted({str(model["teacher"]) for model in known.values()})) or "none"
-    raise InputError(f"--algorithm noise-aware must have a noise-aware surrogate of "
-                     f"{surrogate.name} ({surrogate.element}:{surrogate.edge}), received a "
-                     f"surrogate without (there are those of: {teachers}): choose --algorithm dps, "
-                     f"another --surrogate, or train one as experiments/noised does")
+            return name
+    return None
 
 
 def teacher_name(name: str) -> str:

@@ -16,7 +16,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -33,12 +33,13 @@ from diffxas.structure import Structure
 from diffxas.structure_files import read_structures, write_structures
 from diffxas.weights import weights_hash
 from experiments.common import ROOT, RUNS
-from samplers.algorithms import NAMES
+from samplers.algorithms import AUTO, NAMES
 from samplers.generation import run_in
 from samplers.guides.kinds import KINDS
 from samplers.prior_samples import BANK
 from samplers.setup import GenerateOptions
-from surrogates.loading import SHIPPED
+from surrogates.loading import SHIPPED, load_surrogate
+from surrogates.noised import noised_name
 
 HOME = RUNS / "closed-loop"
 WALK = ("samplers/sampling.py", "samplers/start.py", "samplers/tempered.py",
@@ -276,8 +277,18 @@ def settled_energy(result: Relaxation) -> float:
     return float("nan") if result.failed else result.energy_after
 
 
+def algorithm_of(name: str, surrogate: str | None) -> str:
+    """What ``auto`` stands for with a spectrum by a surrogate, or (None) without one."""
+    if name != AUTO:
+        return name
+    found = None if surrogate is None else noised_name(load_surrogate(surrogate))
+    return "dps" if found is None else "noise-aware"
+
+
 def generate_job(name: str, target: Spectrum | None, options: GenerateOptions) -> Job:
     """Samples by ``diffxas generate``."""
+    options = replace(options, algorithm=algorithm_of(
+        options.algorithm, None if target is None else options.surrogate))
     kinds = [f"samplers/guides/{KINDS[text.partition(':')[0]][0]}.py" for text in options.guides]
     sources = [*PULL, f"samplers/algorithms/{NAMES[options.algorithm][0]}.py", *kinds,
                *(ASKED if kinds else ()), *(SPECTRUM if target is not None else ())]

@@ -17,7 +17,7 @@ from diffxas.files import write_json
 from diffxas.plots import save_figure
 from diffxas.prior import find_prior
 from experiments.common import markdown, model_label, write_numbers
-from samplers.algorithms import DEFAULT
+from samplers.algorithms import AUTO
 from surrogates.loading import SHIPPED
 
 HERE = Path(__file__).resolve().parent
@@ -68,7 +68,7 @@ def models() -> dict[str, str]:
 HEADS = {
     "verdicts": "What the issue asks, and what was reached (residuals as sampled, at 300 K like "
                 "the truths, unless it says relaxed):",
-    "truths": f"Every truth, by {DEFAULT}; residuals are rms over the whole grid, DFT units, by "
+    "truths": f"Every truth, by {AUTO}; residuals are rms over the whole grid, DFT units, by "
               "the judge unless another is named, means over samples. -2 l / n of the truth itself "
               "is about 1 where the target errs as the guide's likelihood says:",
     "distances": "Distances to the truth over those of networks among themselves (medians over "
@@ -101,7 +101,7 @@ def text(parts: Mapping[str, Sequence[Mapping[str, object]]], undone: Sequence[s
 
 def draw(found: table.Found) -> None:
     """The figures, of what is there."""
-    both = [one for one in truths() if one.name in found.get(DEFAULT, {})
+    both = [one for one in truths() if one.name in found.get(AUTO, {})
             and one.name in found["unguided"]]
     if not both:
         return
@@ -117,7 +117,7 @@ def draw(found: table.Found) -> None:
 def recovered_row(truth: Truth, found: table.Found) -> dict[str, Any]:
     """For :func:`figures.draw_recovered`."""
     line: dict[str, Any] = {"kind": truth.kind, "sp3": 100 * truth.sp3}
-    for key, method in (("guided", DEFAULT), ("unguided", "unguided")):
+    for key, method in (("guided", AUTO), ("unguided", "unguided")):
         rows = found.get(method, {}).get(truth.name)
         line[key] = None if rows is None else {
             "mean": 100 * table.column(rows, "sp3").mean(),
@@ -128,7 +128,7 @@ def recovered_row(truth: Truth, found: table.Found) -> dict[str, Any]:
 
 def residual_row(truth: Truth, found: table.Found) -> dict[str, Any]:
     """For :func:`figures.draw_residuals`."""
-    rows, free = found[DEFAULT][truth.name], found["unguided"][truth.name]
+    rows, free = found[AUTO][truth.name], found["unguided"][truth.name]
     return {"name": truth.name, "density": truth.density, "floor": floor(truth).residual,
             "unguided": table.column(free, "judge"), "guided": table.column(rows, "judge"),
             "guided_relaxed": table.column(rows, "judge", "relaxed")}

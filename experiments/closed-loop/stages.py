@@ -13,6 +13,7 @@ from jobs import (
     SPECTRUM,
     Job,
     Outcome,
+    algorithm_of,
     generate_job,
     key_of,
     settled_energy,
@@ -31,7 +32,7 @@ from diffxas.relaxation import relax
 from diffxas.structure import Structure
 from diffxas.structure_files import read_structures, write_structures
 from experiments.common import refuse_known
-from samplers.algorithms import DEFAULT, NAMES, find_algorithm
+from samplers.algorithms import AUTO, NAMES, find_algorithm
 from samplers.setup import GenerateOptions
 from surrogates.loading import SHIPPED
 
@@ -65,9 +66,9 @@ def _options(truth: Truth, samples: int, **more: object) -> GenerateOptions:
         "surrogate": truth.surrogate, **more})  # type: ignore[arg-type]
 
 
-def guided(truth: Truth, algorithm: str = DEFAULT, samples: int = SAMPLES, atoms: int = 216) -> Job:
+def guided(truth: Truth, algorithm: str = AUTO, samples: int = SAMPLES, atoms: int = 216) -> Job:
     """Samples guided to a truth's spectrum."""
-    if algorithm == "noise-aware":
+    if algorithm_of(algorithm, truth.surrogate) == "noise-aware":
         refuse_known(truth.structure, SHIPPED / NOISED)
     name = f"{algorithm}/{truth.name}-{atoms}-{samples}"
     return generate_job(name, target(truth), _options(truth, samples, algorithm=algorithm,
@@ -176,7 +177,7 @@ def unguided_stage() -> list[Case]:
 def guided_stage() -> list[Case]:
     """The default algorithm on every truth; pairs first, then the dense ones, which take longest.
     """
-    return [Case(one, DEFAULT, guided(one))
+    return [Case(one, AUTO, guided(one))
             for one in sorted(truths(), key=lambda t: (t.kind != "pair", -t.density))]
 
 
@@ -190,7 +191,8 @@ def pairs_stage() -> list[Case]:
     pairs = of_kind("pair")
     walks = [(one, reverse(one)) for one in pairs]
     found = [Case(one, "reverse Monte Carlo", job) for one, job in walks if job is not None]
-    names = sorted(set(NAMES) - {DEFAULT}, key=lambda name: find_algorithm(name).walks)
+    others = set(NAMES) - {algorithm_of(AUTO, pairs[0].surrogate)}
+    names = sorted(others, key=lambda name: find_algorithm(name).walks)
     return found + [Case(one, name, guided(one, name, PAIR_SAMPLES if find_algorithm(name).walks
                                            == 1 else FEW)) for name in names for one in pairs]
 
@@ -209,7 +211,7 @@ def pdf_stage() -> list[Case]:
 def sizes_stage() -> list[Case]:
     """One target in cells of three sizes."""
     truth = truth_named(SIZED)
-    return [Case(truth, f"{atoms} atoms", guided(truth, DEFAULT, samples, atoms))
+    return [Case(truth, f"{atoms} atoms", guided(truth, AUTO, samples, atoms))
             for atoms, samples in SIZES.items()]
 
 

@@ -21,7 +21,7 @@ from truths import truths  # noqa: E402
 
 from diffxas.analysis import coordination_fractions  # noqa: E402
 from diffxas.structure_files import read_structures  # noqa: E402
-from samplers.algorithms import DEFAULT  # noqa: E402
+from samplers.algorithms import AUTO  # noqa: E402
 
 
 def together(errors: np.ndarray, scatter: np.ndarray, n: int) -> float:
@@ -34,7 +34,7 @@ def main() -> None:
     for key in ("2", "3", "4"):
         errors, scatter = [], []
         for truth in truths():
-            found = sorted((HOME / DEFAULT).glob(f"{truth.name}-216-*/relaxed.extxyz"))
+            found = sorted((HOME / AUTO).glob(f"{truth.name}-216-*/relaxed.extxyz"))
             if not found:
                 continue
             values = [coordination_fractions(s)[key] for s in read_structures(found[-1])]

@@ -12,7 +12,7 @@ from scipy.stats import binomtest
 from truths import Truth, floor, misfit, truths
 
 from diffxas.networks import CURVES
-from samplers.algorithms import DEFAULT
+from samplers.algorithms import AUTO
 
 FLOORS, FAR, GAIN, RECOVERED = 1.5, 5.0, 3.0, 0.7
 POINTS, ENERGY, CURVE, HALF, COVER = 4.0, 0.05, 1.5, 0.5, (0.80, 0.97)
@@ -54,7 +54,7 @@ def truth_lines(found: Found) -> list[dict[str, Any]]:
     """A line a truth: what is shown in the README, by increasing density."""
     lines = []
     for truth in sorted(truths(), key=lambda t: t.density):
-        rows, free = found[DEFAULT].get(truth.name), found["unguided"].get(truth.name)
+        rows, free = found[AUTO].get(truth.name), found["unguided"].get(truth.name)
         if rows is None or free is None:
             continue
         base = floor(truth).residual
@@ -82,7 +82,7 @@ def truth_lines(found: Found) -> list[dict[str, Any]]:
 def distance_lines(found: Found) -> list[dict[str, Any]]:
     """Median over truths of the distances to the truth, and of networks among themselves."""
     lines = []
-    for method in (DEFAULT, "unguided"):
+    for method in (AUTO, "unguided"):
         line: dict[str, Any] = {"samples": method}
         for which in ("sampled", "relaxed"):
             for curve in CURVES:
@@ -105,7 +105,7 @@ def _of(found: Found, method: str) -> list[tuple[Truth, Sequence[Row]]]:
 def coverage_lines(found: Found) -> list[dict[str, Any]]:
     """Coverage of the truth's shares by the samples' intervals, with its own binomial interval."""
     lines = []
-    for method in (DEFAULT, "unguided"):
+    for method in (AUTO, "unguided"):
         for which in ("sampled", "relaxed"):
             for share in (0.5, 0.9):
                 line: dict[str, Any] = {"samples": f"{method}, {which}",
@@ -248,7 +248,7 @@ def cost_lines(cases: Sequence[Case]) -> list[dict[str, Any]]:
 def verdicts(found: Found, asked: Mapping[str, float], costs: Sequence[Mapping[str, Any]],
              density: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The issue's table."""
-    pairs = [(rows, found["unguided"][truth.name], truth) for truth, rows in _of(found, DEFAULT)
+    pairs = [(rows, found["unguided"][truth.name], truth) for truth, rows in _of(found, AUTO)
              if truth.name in found["unguided"]]
     lines: list[dict[str, Any]] = []
 
@@ -276,9 +276,9 @@ def verdicts(found: Found, asked: Mapping[str, float], costs: Sequence[Mapping[s
             "at least 3", f"{np.median(far):.2f} in the median of {len(far)}" if far else
             f"no truth qualifies (at most {highest:.1f} floors); over all {np.median(all_of):.2f} "
             f"in the median", bool(np.median(far) >= GAIN) if far else None)
-    shares_of = {pair: recovered(pair, found[DEFAULT][high], found[DEFAULT][low])
+    shares_of = {pair: recovered(pair, found[AUTO][high], found[AUTO][low])
                  for pair, (high, low) in PAIRS.items()
-                 if high in found[DEFAULT] and low in found[DEFAULT]}
+                 if high in found[AUTO] and low in found[AUTO]}
     if shares_of:
         add("pairs: recovered difference of sp3", "at least 70 %, right sign",
             ", ".join(f"{100 * x:.0f} % at {pair}" for pair, x in shares_of.items()),

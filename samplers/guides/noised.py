@@ -20,7 +20,7 @@ from torch import Tensor
 from diffxas.structure import Structure
 from samplers.guides.base import Guide, Guides
 from samplers.guides.spectrum import SpectrumGuide
-from surrogates.noised import NoisedSurrogate, noised_for
+from surrogates.noised import NoisedSurrogate, noised_for, noised_name
 
 
 class NoisedGuide(Guide):
@@ -93,6 +93,11 @@ class NoisedSpectrumGuide(NoisedGuide):
 def each(guide: Guide) -> list[Guide]:
     """The terms of a sum of guides, or the guide alone."""
     return list(guide.guides) if isinstance(guide, Guides) else [guide]
+
+
+def has_noised_form(guide: Guide) -> bool:
+    """Whether a guide can see noised structures."""
+    return isinstance(guide, SpectrumGuide) and noised_name(guide.surrogate) is not None
 
 
 def noised_form(guide: Guide) -> Guide:
