@@ -7,8 +7,6 @@ of each.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,35 +21,26 @@ from diffxas.command_line import (
     observation_options,
     out_option,
     potential_options,
-    read_target,
     target_options,
     window_option,
 )
 from diffxas.commands import analyse, inspect, quench, relax, train_prior
-from diffxas.composition import composition_elements
-from diffxas.errors import InputError
-from diffxas.spectrum import parse_edge
 from samplers.algorithms import AUTO, NAMES
 from samplers.discover_command import discover
 from samplers.evaluate_command import evaluate
-from samplers.geometry import DENSEST, DENSEST_OF_ALL, LOOSEST
+from samplers.generate_request import DEFAULT_PRIOR, FORMATS, request_of
 from samplers.models_command import models
 from samplers.temperature import TEMPERATURE
 from surrogates.commands import (
     collect,
     compare,
     decks,
-    edge_of,
     predict,
     surrogate_option,
     target_kind_option,
     train_surrogate,
 )
 from surrogates.describe_command import describe
-
-DEFAULT_PRIOR = "a-C"
-FORMATS = ("data", "vasp", "cif")
-MOST_ATOMS = 10_000_000
 
 
 @click.group(cls=DiffxasGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -148,140 +137,10 @@ def generate(ctx: click.Context, target: Path | None, out: Path, **options: Any)
     TARGET is a measured or computed spectrum: XDI, Athena .prj, EMSA .msa or columns of text
     (`diffxas inspect TARGET` shows how it is read). Without one, --no-guidance samples the prior.
     """
-    formats = parse_formats(options["formats"])
-    options |= parse_density(options["density"])
-    if target is None:
-        target, more = target_of_guides(options)
-        options |= more
-    check_request(target, options)
-    edge, columns = options["edge"], options.pop("columns")
-    if edge is not None:
-        parse_edge(edge)
-    spectrum = None if target is None else read_target(target, columns, edge)
-    check_device(options["device"])
-    from samplers.generation import GenerateOptions, generate_to
-    from samplers.known_models import surrogate_of_target
+    spectrum, run = request_of(target, options)
+    from samplers.generation import generate_to
 
-    of_target = None if spectrum is None else edge_of(spectrum)
-    options["surrogate"] = options["surrogate"] or surrogate_of_target(edge or of_target)
-
-    run = GenerateOptions(**{**options, "formats": formats})
     ctx.exit(generate_to(spectrum, out, run, command=ctx.obj))
-
-
-def parse_density(text: str | None) -> dict[str, Any]:
-    """``density`` and ``density_prior`` of the options: a number, or what is known of it."""
-    from samplers.evidence import DensityPrior
-
-    found = None if text is None else DensityPrior.parse(text)
-    if isinstance(found, DensityPrior):
-        return {"density": found.middle, "density_prior": found}
-    return {"density": found}
-
-
-def target_of_guides(options: Mapping[str, Any]) -> tuple[Path | None, dict[str, Any]]:
-    """The first ``xanes:FILE[@EDGE[@SURROGATE]]`` as TARGET, and the options that follow.
-
-    Raises
-    ------
-    InputError
-        If the file is not there, or --edge or --surrogate says otherwise.
-    """
-    first = next((text for text in options["guides"] if text.startswith("xanes:")), None)
-    if first is None or not options["guidance"]:
-        return None, {}
-    name, *said = first.removeprefix("xanes:").split("@")
-    if not Path(name).is_file():
-        raise InputError(f"xanes: must name a spectrum file, received {name}, which is not there: "
-                         f"write --guide xanes:FILE")
-    found: dict[str, Any] = {"guides": tuple(g for g in options["guides"] if g != first)}
-    for key, value in zip(("edge", "surrogate"), said, strict=False):
-        if options[key] not in (None, value):
-            raise InputError(f"--{key} must be that of {first}, received {options[key]}: leave it "
-                             f"out")
-        found[key] = value
-    return Path(name), found
-
-
-def parse_formats(text: str) -> tuple[str, ...]:
-    """The comma list of ``--format``.
-
-    Raises
-    ------
-    InputError
-        If one is unknown.
-    """
-    names = tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
-    unknown = [name for name in names if name not in FORMATS]
-    if unknown:
-        raise InputError(f"--format must be a comma list of {', '.join(FORMATS)}, received "
-                         f"{', '.join(unknown)}: write it as --format {','.join(FORMATS)}")
-    return names
-
-
-def check_request(target: Path | None, options: Mapping[str, Any]) -> None:
-    """Refuse what is wrong whatever the models say, before anything heavy is imported.
-
-    Raises
-    ------
-    InputError
-        On numbers out of range, or neither a target nor ``--no-guidance``.
-    """
-    density, atoms, cell = options["density"], options["atoms"], options["cell"]
-    composition = options["composition"]
-    elements = ("C",) if composition is None else composition_elements(composition)
-    of_carbon = options["edge"] is None or parse_edge(options["edge"])[0] == "C"
-    carbon = options["prior"] == DEFAULT_PRIOR and elements == ("C",) and of_carbon
-    limit = DENSEST["C"] if carbon else DENSEST_OF_ALL
-    if density is not None and not LOOSEST <= density <= limit:
-        what = " for carbon" if carbon else ""
-        raise InputError(f"--density must be {LOOSEST:g} to at most {limit:g} g/cm3{what}, "
-                         f"received {density:g}: amorphous carbon has 1.2 to 3.5")
-    if atoms is not None and not 1 <= atoms <= MOST_ATOMS:
-        raise InputError(f"--atoms must be 1 to {MOST_ATOMS}, received {atoms}: 216 is usual")
-    if cell is not None and not all(0 < edge < math.inf for edge in cell):
-        raise InputError(f"--cell must be three lengths above 0 angstrom, received "
-                         f"{' '.join(f'{edge:g}' for edge in cell)}: write it as --cell 13 13 13")
-    for name, lowest, usual in (("samples", 1, 4), ("steps", 2, 64), ("seed", 0, 0)):
-        if options[name] < lowest:
-            raise InputError(f"--{name} must be {lowest} or more, received {options[name]}: "
-                             f"{usual} is the default")
-    if density is None and cell is None and options["start"] is None:
-        raise InputError("--density or --cell must be given, received neither: of density, atoms "
-                         "and cell any two suffice, such as --density 2.0 --atoms 216")
-    restraint = options["relax_restraint"]
-    if restraint is not None and not 0 <= restraint < math.inf:
-        raise InputError(f"--relax-restraint must be 0 eV/angstrom^2 or more, received "
-                         f"{restraint:g}: 1 is gentle, 10 stiff")
-    if target is None and options["guidance"] and not options["guides"]:
-        raise InputError("TARGET must be a spectrum file, received none: name one, ask for "
-                         "something with --guide, or add --no-guidance to sample the prior alone")
-    if target is None and options["columns"] is not None:
-        raise InputError(f"--columns must go with a TARGET, received {options['columns']!r} "
-                         f"without one: leave it out")
-    for name in ("exclude", "adsorbates", "reference"):
-        if target is None and options[name]:
-            raise InputError(f"--{name} must go with a TARGET, received none: leave it out")
-    if options["reference"] is not None:
-        from surrogates.reference import parse_reference
-
-        parse_reference(options["reference"])
-
-
-def check_device(device: str) -> None:
-    """Refuse a GPU where there is none.
-
-    Raises
-    ------
-    InputError
-        If torch finds no CUDA device.
-    """
-    if device != "cpu":
-        import torch
-
-        if not torch.cuda.is_available():
-            raise InputError(f"--device must be cpu on this machine, received {device} where torch "
-                             f"{torch.__version__} finds no GPU: leave --device out")
 
 
 train.add_command(train_prior)
