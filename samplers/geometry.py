@@ -37,6 +37,11 @@ class Box:
     density: float
     composition: Mapping[str, int]
 
+    @property
+    def counts(self) -> str:
+        """``composition`` as it is written for :func:`resolve_box`, such as ``Si:72,O:144``."""
+        return ",".join(f"{element}:{n}" for element, n in self.composition.items())
+
 
 def resolve_box(composition: str, density: float | None, atoms: int | None,
                 cell: Sequence[float] | None) -> Box:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +16,7 @@ from diffxas.neighbourhood import Pairs, bonds
 from diffxas.spectrum import Spectrum, parse_edge
 from diffxas.structure import Structure
 from samplers.algorithms import AUTO, choose_algorithm, find_algorithm
-from samplers.arrangement import Arrangement, Request, arrange, file_hash
+from samplers.arrangement import Arrangement, Request, arrange
 from samplers.evidence import DensityPrior
 from samplers.geometry import Box, resolve_box
 from samplers.temperature import TEMPERATURE
@@ -31,10 +29,6 @@ if TYPE_CHECKING:
     from samplers.sampling import SamplingSchedule
     from samplers.target import Target
     from surrogates.base import Surrogate
-
-
-UNIMPORTANT = ("device", "formats", "type_order", "charges")
-"""Options that change no structure and no number."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +82,8 @@ class Setup:
 
     ``surrogate`` is None where there is no target and the default one does not know the elements;
     ``no_spectra`` then says so. ``judge`` scores guided samples and does not guide; None if none is
-    known. ``arrangement`` is None where new atoms fill a periodic cell.
+    known. ``arrangement`` is None where new atoms fill a periodic cell. ``record`` is the prior's
+    ``config.json``.
     """
 
     options: GenerateOptions
@@ -96,6 +91,7 @@ class Setup:
     system: Structure
     arrangement: Arrangement | None
     prior: PriorNetwork
+    record: Mapping[str, Any]
     surrogate: Surrogate | None
     no_spectra: str
     target: Target | None
@@ -125,16 +121,11 @@ class Setup:
 
     def at_density(self, density: float) -> Setup:
         """The same run at another density (g/cm3): its own cell, tempering and guides."""
-        from diffxas.prior import find_prior
-        from diffxas.weights import read_config
-
         assert self.arrangement is None, "a density is asked of a whole periodic cell"
-        composition = ",".join(f"{k}:{n}" for k, n in self.box.composition.items())
-        box = resolve_box(composition, density, self.box.n_atoms, None)
+        box = resolve_box(self.box.counts, density, self.box.n_atoms, None)
         system = system_of(box)
-        record = read_config(find_prior(self.options.prior))
         return replace(self, box=box, system=system,
-                       schedule=schedule_at(record, density, self.options.steps),
+                       schedule=schedule_at(self.record, density, self.options.steps),
                        guides=tuple(guide.at(system) for guide in self.guides))
 
 
@@ -164,16 +155,15 @@ def set_up(spectrum: Spectrum | None, options: GenerateOptions) -> Setup:
     InputError
         For whatever cannot be used, before any long computation.
     """
-    from diffxas.denoiser import ANY
-    from diffxas.potentials import potential_hash
     from diffxas.prior import find_prior, load_prior
     from diffxas.weights import find_model, read_config, weights_hash
     from samplers.guides.kinds import guide_of
     from samplers.guides.spectrum import SpectrumGuide
+    from samplers.identity import identity_of
     from samplers.judges import find_judge
     from samplers.target import Target
     from surrogates.loading import SHIPPED
-    from surrogates.reference import parse_reference, read_reference
+    from surrogates.reference import read_reference
 
     if spectrum is None and options.guidance and not options.guides:
         raise InputError("a target must be given for guidance, received none: give TARGET or "
@@ -219,31 +209,11 @@ def set_up(spectrum: Spectrum | None, options: GenerateOptions) -> Setup:
     weights = {"prior": weights_hash(prior_folder)}
     if surrogate is not None:
         weights["surrogate"] = weights_hash(find_model(options.surrogate, SHIPPED))
-    potential = _potential(options, elements)
-    kept = {k: v for k, v in asdict(options).items() if k not in UNIMPORTANT}
-    identity = {**kept, "cell": None if options.cell is None else list(options.cell),
-                "composition": ",".join(f"{k}:{n}" for k, n in box.composition.items()),
-                "potential": potential or options.potential,
-                "potential_hash": None if potential is None else potential_hash(potential),
-                "start": None if options.start is None else file_hash(options.start),
-                "guide_files": [file_hash(path) for path in _files_of(options.guides)],
-                "window": None if options.window is None else list(options.window),
-                "prior_hash": weights["prior"], "surrogate_hash": weights.get("surrogate"),
-                "reference_hash": None if options.reference is None else
-                file_hash(parse_reference(options.reference)[1]),
-                "exclude": [list(pair) for pair in options.exclude],
-                "target_hash": None if target is None else target.hash, "kind": kind or ANY}
+    identity = identity_of(options, box, weights, _potential(options, elements), target, kind)
     prior.to(options.device)
-    return Setup(options, box, system, arrangement, prior, surrogate, no_spectra, target,
+    return Setup(options, box, system, arrangement, prior, record, surrogate, no_spectra, target,
                  judge, tuple(guides), schedule, kind, relaxation, warnings, identity, weights,
                  cutoffs)
-
-
-def _files_of(guides: Sequence[str]) -> list[Path]:
-    """Files that guides name: another content is another run."""
-    names = [re.split("[:=@]", text, maxsplit=1)[-1] for text in guides]
-    words = [word for name in names for word in (name, *re.split("[@=]", name)[:1])]
-    return [Path(word) for word in dict.fromkeys(words) if Path(word).is_file()]
 
 
 def _atoms(options: GenerateOptions,

@@ -30,7 +30,7 @@ from diffxas.lammps_library import LammpsMissing
 from diffxas.spectrum import Spectrum
 from diffxas.structure_files import read_structures
 from samplers.generation import GenerateOptions, generate_to
-from samplers.setup import UNIMPORTANT
+from samplers.identity import UNIMPORTANT
 
 QUICK = replace(OPTIONS, samples=1, steps=2, relax=False)
 
