@@ -1,14 +1,16 @@
 """One run: a target spectrum (or none) in, structures, spectra and a report out.
 
-Order of work: everything is checked; ``run.json`` is written; two unguided samples are drawn at the
-same density (the report shows them, and the guide is calibrated on them); every sample is drawn,
-guided, relaxed, and kept; tables, figures and the report are written, ``summary.json`` last.
+Order of work: everything is checked; ``run.json`` is written; a density that is not given is sought
+by the evidence of unguided structures (:mod:`samplers.evidence`); two unguided samples are drawn at
+the density (the report shows them); the guides are calibrated there, on structures that the prior
+carries (:mod:`samplers.prior_samples`) or, where it has none near, on those two; every sample is
+drawn, guided, relaxed, and kept; tables, figures and the report are written, ``summary.json`` last.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,16 +22,17 @@ from diffxas.errors import RunError
 from diffxas.run_folder import Record, RunFolder
 from diffxas.spectrum import Spectrum
 from diffxas.structure import Structure
-from samplers.algorithms import UNGUIDED as ALONE
-from samplers.algorithms import find_algorithm
-from samplers.guides.base import Guides, ObservedGuide
+from samplers.algorithms import UNGUIDED, find_algorithm
+from samplers.guides.base import Guide, Guides, ObservedGuide
 from samplers.setup import GenerateOptions, Sample, Setup, set_up
 
 if TYPE_CHECKING:
+    from samplers.algorithms.base import Algorithm
     from samplers.calibration import Calibration
-    from samplers.evidence import DensityPosterior
+    from samplers.evidence import DensityPosterior, DensityPrior
 
-UNGUIDED = 2
+UNGUIDED_SAMPLES = 2
+"""Drawn beside the others, to compare with."""
 CALIBRATED_ON, CALIBRATED_WITHIN = 4, 0.15
 """Samples of the prior's bank that a guide is calibrated on, and how far (g/cm3) they may be."""
 SAME_CALIBRATION = 0.15
@@ -64,7 +67,9 @@ def produce(setup: Setup, folder: RunFolder, progress: bool) -> tuple[Setup, Pro
     -------
     the set-up at the density that the posterior has in the mean, and what was drawn
     """
-    density = sought_density(setup, folder, progress)
+    sought = setup.options.density_prior is not None
+    carried = carried_bank(setup) if setup.guided or sought else []
+    density = sought_density(setup, carried, folder, progress)
     drawn = [setup.box.density] * setup.options.samples
     if density is not None:
         setup = setup.at_density(density.mean)
@@ -72,14 +77,14 @@ def produce(setup: Setup, folder: RunFolder, progress: bool) -> tuple[Setup, Pro
     with _bar(setup, progress) as advance:
         unguided = []
         if setup.compared:
-            numbers = range(UNGUIDED_NUMBER, UNGUIDED_NUMBER + UNGUIDED)
+            numbers = range(UNGUIDED_NUMBER, UNGUIDED_NUMBER + UNGUIDED_SAMPLES)
             unguided = [_sample(setup, folder, n, False, advance) for n in numbers]
-        calibrated = _calibrated(setup, unguided, advance)
+        calibrated = _calibrated(setup, carried, unguided, advance)
         samples: list[Sample] = []
         at = calibrated
         for n, rho in enumerate(drawn):
             if abs(rho - at.box.density) > SAME_CALIBRATION:
-                at = _calibrated(setup.at_density(rho), unguided, advance)
+                at = _calibrated(setup.at_density(rho), carried, unguided, advance)
             here = at if density is None else moved(at, rho)
             samples.append(_sample(here, folder, n, setup.guided, advance))
             _write_finished(setup, folder.path, samples)
@@ -87,32 +92,31 @@ def produce(setup: Setup, folder: RunFolder, progress: bool) -> tuple[Setup, Pro
     return calibrated, Produced(samples, unguided, found[0] if found else None, density)
 
 
-def sought_density(setup: Setup, folder: RunFolder, progress: bool) -> DensityPosterior | None:
+def sought_density(setup: Setup, carried: list[Structure], folder: RunFolder,
+                   progress: bool) -> DensityPosterior | None:
     """What the guides say of a density that is not given; None where it is."""
     from samplers.evidence import density_posterior
 
     prior = setup.options.density_prior
     if prior is None:
         return None
-    return density_posterior(setup.guides, bank_of(setup, folder, progress), prior)
+    bank = carried or _drawn_bank(setup, prior, folder, progress)
+    return density_posterior(setup.guides, bank, prior)
 
 
-def bank_of(setup: Setup, folder: RunFolder, progress: bool) -> list[Structure]:
-    """Structures over densities: the prior's own, or unguided samples drawn for the run."""
+def _drawn_bank(setup: Setup, prior: DensityPrior, folder: RunFolder,
+                progress: bool) -> list[Structure]:
+    """Unguided samples over the densities, drawn for the run."""
     from diffxas.prior import find_prior
     from samplers.prior_samples import draw_bank, spread_densities
 
-    found = _carried(setup)
-    prior = setup.options.density_prior
-    if found or prior is None:
-        return found
     return draw_bank(find_prior(setup.options.prior), lambda rho: setup.at_density(rho).system,
                      list(spread_densities(prior.low, prior.high, BANK_DRAWN)), setup.kind,
                      setup.options.seed, folder.path / ".work" / "bank", progress)
 
 
-def _carried(setup: Setup) -> list[Structure]:
-    """The prior's bank, if it is of the run's composition."""
+def carried_bank(setup: Setup) -> list[Structure]:
+    """The structures over densities that the prior carries, if they are of the composition."""
     from diffxas.prior import find_prior
     from samplers.prior_samples import read_bank
 
@@ -124,35 +128,43 @@ def _reduced(structure: Structure) -> str:
     return str(structure.to_atoms().symbols.formula.reduce()[0])
 
 
-def _calibrated(setup: Setup, unguided: list[Sample],
+def _calibrated(setup: Setup, carried: list[Structure], unguided: list[Sample],
                 advance: Callable[[int, str], None]) -> Setup:
     """The run with its guides calibrated at its density."""
     from samplers.calibration import calibrate
 
-    fresh = tuple(guide.at(setup.system) for guide in setup.guides)
-    for guide in fresh:
+    structures = calibration_samples(setup, carried, [s.sampled for s in unguided])
+    guides = tuple(guide.at(setup.system) for guide in setup.guides)
+    for guide in guides:
         if isinstance(guide, ObservedGuide):
             advance(0, f"calibrating {guide.label}")
             guide.calibration = calibrate(
-                lambda system: _denoiser(replace(setup, system=system)), guide,
-                calibration_samples(setup, [s.sampled for s in unguided]), setup.options.seed)
-    return replace(setup, guides=fresh)
+                lambda system: _denoiser(replace(setup, system=system)), guide, structures,
+                setup.options.seed)
+    return replace(setup, guides=guides)
 
 
 def moved(setup: Setup, density: float) -> Setup:
     """The run at another density, with the calibration that it has."""
     there = setup.at_density(density)
-    for new, old in zip(there.guides, setup.guides, strict=True):
+    return replace(there, guides=fresh_guides(setup.guides, there.system))
+
+
+def fresh_guides(guides: Sequence[Guide], system: Structure) -> tuple[Guide, ...]:
+    """The guides for a system, calibrated as they are, without what a walk left in them."""
+    found = tuple(guide.at(system) for guide in guides)
+    for new, old in zip(found, guides, strict=True):
         if isinstance(new, ObservedGuide) and isinstance(old, ObservedGuide):
             new.calibration = old.calibration
-    return there
+    return found
 
 
-def calibration_samples(setup: Setup, unguided: list[Structure]) -> list[Structure]:
+def calibration_samples(setup: Setup, carried: list[Structure],
+                        unguided: list[Structure]) -> list[Structure]:
     """Unguided structures of about the run's density: the prior's own, or else those of the run."""
     if setup.arrangement is not None:
         return unguided
-    near = sorted(_carried(setup), key=lambda s: abs(s.density - setup.box.density))
+    near = sorted(carried, key=lambda s: abs(s.density - setup.box.density))
     near = near[:CALIBRATED_ON]
     far = max((abs(s.density - setup.box.density) for s in near), default=np.inf)
     return near if far < CALIBRATED_WITHIN else unguided
@@ -174,14 +186,24 @@ def _bar(setup: Setup, progress: bool) -> Iterator[Callable[[int, str], None]]:
     """A bar over the denoiser calls of the whole run; yields (calls, what) -> None."""
     from tqdm import tqdm
 
-    walks = find_algorithm(setup.options.algorithm).walks if setup.guided else 1
-    count = setup.options.samples * walks + (UNGUIDED if setup.compared else 0)
-    with tqdm(total=count * setup.schedule.calls, unit="call", disable=not progress) as bar:
+    total = setup.options.samples * _calls(setup, setup.guided)
+    if setup.compared:
+        total += UNGUIDED_SAMPLES * _calls(setup, False)
+    with tqdm(total=total, unit="call", disable=not progress) as bar:
         def advance(calls: int, what: str) -> None:
             bar.set_description(what)
             bar.update(calls)
 
         yield advance
+
+
+def _algorithm(setup: Setup, guided: bool) -> Algorithm:
+    return find_algorithm(setup.options.algorithm if guided else UNGUIDED)
+
+
+def _calls(setup: Setup, guided: bool) -> int:
+    """Denoiser calls of a sample."""
+    return setup.schedule.calls * _algorithm(setup, guided).walks
 
 
 def _denoiser(setup: Setup) -> Any:
@@ -204,8 +226,7 @@ def _sample(setup: Setup, folder: RunFolder, number: int, guided: bool,
             record = _relaxed(setup, record)
         folder.save(name, record)
     else:
-        walks = find_algorithm(setup.options.algorithm).walks if guided else 1
-        advance(setup.schedule.calls * walks, label)
+        advance(_calls(setup, guided), label)
     sampled = setup.system.with_positions(record.arrays["positions"])
     relaxed = None
     if "relaxed" in record.arrays:
@@ -227,15 +248,14 @@ def _draw(setup: Setup, number: int, guided: bool, advance: Callable[[], None]) 
     from samplers.guides.spectrum import SpectrumGuide
 
     begun = time.monotonic()
-    guide = fresh_guides(setup) if guided else None
+    guide = Guides(fresh_guides(setup.guides, setup.system)) if guided else None
     schedule = setup.schedule if guide is None else guided_schedule(setup.schedule)
     problem = Problem(
         _denoiser(setup), guide, schedule, lambda n: torch.tensor(_start(setup, n)),
         setup.options.seed,
         None if setup.arrangement is None else setup.arrangement.confined)
-    algorithm = find_algorithm(setup.options.algorithm if guided else ALONE)
     with torch.no_grad():
-        drawn = algorithm.draw(problem, number, lambda _: advance())
+        drawn = _algorithm(setup, guided).draw(problem, number, lambda _: advance())
     positions = drawn.positions.numpy()
     if not np.isfinite(positions).all():
         raise RunError(f"positions must stay finite, received NaN in sample {number}: "
@@ -247,17 +267,6 @@ def _draw(setup: Setup, number: int, guided: bool, advance: Callable[[], None]) 
               if setup.arrangement is None else setup.arrangement.placed(positions))
     return Record({"positions": placed, "trace": trace},
                   {"seconds_sampling": time.monotonic() - begun, "calls": drawn.calls})
-
-
-def fresh_guides(setup: Setup) -> Guides:
-    """The run's guides without what an earlier walk left in them."""
-    found = []
-    for guide in setup.guides:
-        new = guide.at(setup.system)
-        if isinstance(guide, ObservedGuide) and isinstance(new, ObservedGuide):
-            new.calibration = guide.calibration
-        found.append(new)
-    return Guides(found)
 
 
 def _start(setup: Setup, number: int) -> np.ndarray:

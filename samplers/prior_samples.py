@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from diffxas.denoiser import PriorNetwork
 
 BANK = "samples.safetensors"
-ATOMS = 216
 
 
 def spread_densities(low: float, high: float, count: int) -> np.ndarray:

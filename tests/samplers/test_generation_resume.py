@@ -31,7 +31,7 @@ def shared(one_prior: None) -> None:
     """One network for all runs."""
 
 
-UNGUIDED, STEPS = generation.UNGUIDED, SMALL["steps"]
+UNGUIDED, STEPS = generation.UNGUIDED_SAMPLES, SMALL["steps"]
 
 
 def arrays_of(path: Path) -> list[np.ndarray]:
