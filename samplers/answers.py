@@ -62,16 +62,18 @@ def _reached(guide: Guide, structure: Structure) -> dict[str, float]:
     return {key: float(value) for key, value in guide.at(structure).reached(structure).items()}
 
 
+def _distance(guide: Guide, seen: Seen) -> float:
+    return guide.at(seen.structure).distance(seen.structure)
+
+
 def beyond_reach(setup: Setup, rows: Sequence[Row], free: Sequence[Seen]) -> list[str]:
     """A sentence for every guide, beside the target, that no sample comes near."""
     found = []
     for guide in setup.guides:
         if isinstance(guide, SpectrumGuide) or not guide.asked:
             continue
-        nearest = min(min(guide.at(seen.structure).distance(seen.structure)
-                          for seen in (row.sampled, row.offered)) for row in rows)
-        usual = float(np.mean([guide.at(seen.structure).distance(seen.structure)
-                               for seen in free])) if free else np.inf
+        nearest = min(_distance(guide, seen) for row in rows for seen in (row.sampled, row.offered))
+        usual = float(np.mean([_distance(guide, seen) for seen in free])) if free else np.inf
         if nearest > max(FAR, CLOSED * usual):
             found.append(f"{guide.label} is out of reach: the nearest sample is {nearest:.1f} "
                          f"standard deviations away from what is asked, unguided ones "

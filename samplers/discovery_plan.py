@@ -132,7 +132,7 @@ def _asks(content: Mapping[str, Any], where: str) -> list[Ask]:
     asks = []
     for number, table in enumerate(tables, 1):
         place = where if "guides" in content else f"[[ask]] {number} of {where}"
-        _known(table, ("name", "guides"), place if "ask" in content else f"{where}")
+        _known(table, ("name", "guides"), place)
         guides = _texts(table, "guides", place, '["coordination:4=0.37"]')
         name = table.get("name", _slug("+".join(guides), LONGEST_NAME))
         if not isinstance(name, str) or not NAME.fullmatch(name) or len(name) > LONGEST_NAME:

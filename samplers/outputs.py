@@ -46,9 +46,9 @@ def write_outputs(setup: Setup, out: Path, produced: Produced,
     rows = [judge(setup, s) for s in produced.samples]
     free = [look_at(setup, s.sampled) for s in produced.unguided]
     calibration = produced.calibration
-    missed = beyond_reach(setup, rows, free)
-    reached = _reached(setup, rows) and not missed
-    warnings = [*setup.warnings, *_warnings(setup, rows, _reached(setup, rows)), *missed,
+    fitted, missed = _reached(setup, rows), beyond_reach(setup, rows, free)
+    reached = fitted and not missed
+    warnings = [*setup.warnings, *_warnings(setup, rows, fitted), *missed,
                 *_fooled(setup, rows, free)]
     posterior = posterior_numbers(setup, rows, produced.density)
     guides = guide_numbers(setup, rows, free)
@@ -62,8 +62,8 @@ def write_outputs(setup: Setup, out: Path, produced: Produced,
         guides, posterior, rows, free, produced.density))
     write_report(content, out / "report.html", out / "figures")
     write_json(out / "summary.json",
-               {**summary(setup, rows, free, calibration, warnings, command, content),
-                "out_of_reach": not reached, "posterior": posterior, "guides": guides})
+               {**summary(setup, rows, free, calibration, reached, warnings, command, content),
+                "posterior": posterior, "guides": guides})
     for warning in warnings[len(setup.warnings):]:
         print(f"Warning: {warning}")
     return [row.offered.structure for row in rows], 0 if reached else 3
@@ -81,6 +81,7 @@ def _fooled(setup: Setup, rows: Sequence[Row], free: Sequence[Seen]) -> list[str
 
 
 def _reached(setup: Setup, rows: Sequence[Row]) -> bool:
+    """Whether the best answer fits the target, if there is one."""
     if setup.target is None:
         return True
     best = best_of(rows)
@@ -88,9 +89,9 @@ def _reached(setup: Setup, rows: Sequence[Row]) -> bool:
     return best.offered.residual <= OUT_OF_REACH * setup.target.spread
 
 
-def _warnings(setup: Setup, rows: Sequence[Row], reached: bool) -> list[str]:
+def _warnings(setup: Setup, rows: Sequence[Row], fitted: bool) -> list[str]:
     found = []
-    if not reached and setup.target is not None:
+    if not fitted and setup.target is not None:
         found.append(f"The target is out of reach: no sample's residual falls below half the "
                      f"target's standard deviation over the window "
                      f"({OUT_OF_REACH * setup.target.spread:.4g}).")
@@ -246,9 +247,9 @@ def _write_calibration(out: Path, calibration: Calibration) -> None:
 
 
 def summary(setup: Setup, rows: Sequence[Row], free: Sequence[Seen],
-            calibration: Calibration | None, warnings: Sequence[str], command: str,
+            calibration: Calibration | None, reached: bool, warnings: Sequence[str], command: str,
             content: ReportContent) -> dict[str, Any]:
-    """The content of ``summary.json``."""
+    """The content of ``summary.json``, but for what the guides asked and what it tells."""
     target = setup.target
     best = best_of(rows)
     pi_star = None
@@ -260,8 +261,7 @@ def summary(setup: Setup, rows: Sequence[Row], free: Sequence[Seen],
             "reference": estimate.reference}
     return {
         "samples": [row.numbers(setup) for row in rows],
-        "unguided": [{"residual": seen.residual,
-                      **seen.bonding} for seen in free],
+        "unguided": [{"residual": seen.residual, **seen.bonding} for seen in free],
         "target_kind": target.kind if target else None,
         "target_reason": target.reason if target else None,
         "window": list(target.window) if target else None,
@@ -271,7 +271,7 @@ def summary(setup: Setup, rows: Sequence[Row], free: Sequence[Seen],
             setup.judge, [row.sampled.judged for row in rows],
             [row.relaxed.judged if row.relaxed else None for row in rows]),
         "best": best.sample.number if best else None,
-        "out_of_reach": not _reached(setup, rows),
+        "out_of_reach": not reached,
         "guided": setup.guided, "kind": setup.kind,
         "composition": dict(Counter(setup.system.symbols)),
         "spectra": setup.no_spectra or "predicted",
