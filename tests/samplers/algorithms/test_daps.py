@@ -3,25 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from known_posteriors import LINE, LONG, TOYS, Seen, Toy
+from known_posteriors import KS_LIMIT, LINE, LONG, N_ATOMS, TOYS, ends
 
 import samplers.algorithms.daps as module
 from samplers.algorithms.daps import DAPS, langevin, spread
 
-N_ATOMS = 6000
-KS_LIMIT = 0.021
-"""Of 6,000 draws that follow a law one in a hundred is farther from it."""
-
-
-def ends(toy: Toy, guide: Seen | None) -> np.ndarray:
-    """First coordinates of all atoms, each a problem of its own."""
-    drawn = DAPS().draw(toy.problem(N_ATOMS, guide, LONG), 0)
-    assert drawn.calls == LONG.calls
-    return drawn.positions[:, 0].numpy()
-
 
 def test_daps_is_exact_for_a_gaussian_and_a_linear_observation():
-    x = ends(LINE, LINE.guide(N_ATOMS))
+    x = ends(DAPS(), LINE, LINE.guide(N_ATOMS))
     assert x.mean() == pytest.approx(LINE.mean, abs=0.015)
     assert x.std() == pytest.approx(LINE.std, rel=0.03)
     assert LINE.misfit(x) < KS_LIMIT
@@ -31,7 +20,7 @@ def test_daps_is_exact_for_a_gaussian_and_a_linear_observation():
 def test_daps_is_near_for_two_wells(name):
     """Between the wells p(x_0 | x_t) is no Gaussian: their shares are off by 0.10 and 0.02."""
     toy = TOYS[name]
-    x = ends(toy, toy.guide(N_ATOMS))
+    x = ends(DAPS(), toy, toy.guide(N_ATOMS))
     assert x.mean() == pytest.approx(toy.mean, abs=0.12)
     assert x.std() == pytest.approx(toy.std, rel=0.05)
     assert (x > 0).mean() == pytest.approx(toy.right(), abs=0.12)
@@ -39,13 +28,13 @@ def test_daps_is_near_for_two_wells(name):
 
 
 def test_the_unguided_and_an_estimate_taken_for_the_structure_fail(monkeypatch):
-    assert LINE.misfit(ends(LINE, None)) > 0.3
+    assert LINE.misfit(ends(DAPS(), LINE, None)) > 0.3
     monkeypatch.setattr(module, "spread", lambda denoiser, x, x_0, sigma, z: 0.01 * sigma)
-    assert LINE.misfit(ends(LINE, LINE.guide(N_ATOMS))) > 2 * KS_LIMIT
+    assert LINE.misfit(ends(DAPS(), LINE, LINE.guide(N_ATOMS))) > 2 * KS_LIMIT
 
 
 def test_a_guide_that_counts_twice_fails():
-    assert LINE.misfit(ends(LINE, LINE.guide(N_ATOMS, 2.0))) > 2 * KS_LIMIT
+    assert LINE.misfit(ends(DAPS(), LINE, LINE.guide(N_ATOMS, 2.0))) > 2 * KS_LIMIT
 
 
 @pytest.mark.parametrize("sigma", [0.05, 0.4, 3.0])

@@ -8,22 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from known_posteriors import LINE, LINE_WELLS, LONG, TOYS, Seen, Toy
+from known_posteriors import KS_LIMIT, LINE, LINE_WELLS, LONG, N_ATOMS, TOYS, ends
 from scipy.stats import norm
 
 from samplers.algorithms.base import Problem
 from samplers.algorithms.dps import DPS
-from samplers.sampling import SamplingSchedule
-
-N_ATOMS = 6000
-KS_LIMIT = 0.021
-"""Of 6,000 draws that follow a law one in a hundred is farther from it."""
-
-
-def ends(toy: Toy, guide: Seen | None, schedule: SamplingSchedule = LONG) -> np.ndarray:
-    """First coordinates of all atoms, each a problem of its own."""
-    drawn = DPS().draw(toy.problem(N_ATOMS, guide, schedule), 0)
-    return drawn.positions[:, 0].numpy()
 
 
 def test_the_toy_s_grid_has_the_posterior_of_the_formulae():
@@ -49,7 +38,7 @@ def test_the_toy_s_denoiser_is_the_mean_of_what_may_be_behind_the_noise(sigma):
 
 @pytest.mark.parametrize("eta", [1.0, 20.0])
 def test_dps_is_exact_for_a_gaussian_and_a_linear_observation(eta):
-    x = ends(LINE, LINE.guide(N_ATOMS), replace(LONG, eta=eta))
+    x = ends(DPS(), LINE, LINE.guide(N_ATOMS), replace(LONG, eta=eta))
     assert x.mean() == pytest.approx(LINE.mean, abs=0.015)
     assert x.std() == pytest.approx(LINE.std, rel=0.03)
     assert LINE.misfit(x) < KS_LIMIT
@@ -59,7 +48,7 @@ def test_dps_is_exact_for_a_gaussian_and_a_linear_observation(eta):
 def test_dps_is_near_for_two_wells(toy):
     """Where the estimate lies between the wells the likelihood of either is not that of it."""
     toy = TOYS[toy]
-    x = ends(toy, toy.guide(N_ATOMS))
+    x = ends(DPS(), toy, toy.guide(N_ATOMS))
     assert x.mean() == pytest.approx(toy.mean, abs=0.05)
     assert x.std() == pytest.approx(toy.std, rel=0.05)
     assert (x > 0).mean() == pytest.approx(toy.right(), abs=0.05)
@@ -68,17 +57,17 @@ def test_dps_is_near_for_two_wells(toy):
 
 @pytest.mark.parametrize("toy", TOYS)
 def test_the_unguided_walk_fails_these_laws(toy):
-    assert TOYS[toy].misfit(ends(TOYS[toy], None)) > 0.15
+    assert TOYS[toy].misfit(ends(DPS(), TOYS[toy], None)) > 0.15
 
 
 @pytest.mark.parametrize("toy", ["line", "line_wells"])
 def test_a_guide_that_counts_twice_fails_them(toy):
-    assert TOYS[toy].misfit(ends(TOYS[toy], TOYS[toy].guide(N_ATOMS, 2.0))) > 0.06
+    assert TOYS[toy].misfit(ends(DPS(), TOYS[toy], TOYS[toy].guide(N_ATOMS, 2.0))) > 0.06
 
 
 def test_an_estimate_taken_for_the_structure_fails_where_the_walk_does_not_repair_it():
     """The published plug-in: what the estimate leaves open is left out (eta = 1)."""
-    x = ends(LINE, LINE.guide(N_ATOMS, knows_noise=False), replace(LONG, eta=1.0))
+    x = ends(DPS(), LINE, LINE.guide(N_ATOMS, knows_noise=False), replace(LONG, eta=1.0))
     assert LINE.misfit(x) > 2 * KS_LIMIT
 
 
