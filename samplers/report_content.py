@@ -107,6 +107,8 @@ def _nuisances(setup: Setup, rows: Sequence[Row]) -> tuple[NuisanceRow, ...]:
 def _facts(setup: Setup, best: Row) -> dict[str, str]:
     facts = {"prior label": setup.kind, "seed": str(setup.options.seed),
              "denoiser calls a sample": str(setup.schedule.calls)}
+    if setup.guided:
+        facts["algorithm"] = setup.options.algorithm
     if setup.arrangement is not None:
         facts |= setup.arrangement.facts()
     target = setup.target

@@ -29,6 +29,8 @@ from diffxas.errors import InputError
 from diffxas.lammps_library import LammpsMissing
 from diffxas.spectrum import Spectrum
 from diffxas.structure_files import read_structures
+from samplers.algorithms.dps import DPS
+from samplers.algorithms.noise_aware import NoiseAware
 from samplers.generation import GenerateOptions, generate_to
 from samplers.identity import UNIMPORTANT
 
@@ -248,6 +250,34 @@ def test_a_measured_film_is_fitted_in_its_own_units(tmp_path):
     assert "log_scale" in (out / "report.html").read_text(encoding="utf-8")
 
 
+def test_a_run_tells_the_algorithm_that_guided_it(finished):
+    assert summary_of(finished)["algorithm"] == "noise-aware"
+    page = (finished / "report.html").read_text(encoding="utf-8")
+    assert "noise-aware" not in summary_of(finished)["command"] and "noise-aware" in page
+
+
+@pytest.mark.usefixtures("unreported")
+@pytest.mark.parametrize(("target", "guides", "algorithm"), [
+    (cell_spectrum(), (), "noise-aware"), (None, ("coordination:4=0.3",), "dps"),
+    (cell_spectrum(), ("coordination:4=0.3",), "noise-aware"),
+], ids=["spectrum", "coordination", "both"])
+def test_by_default_the_guides_choose_the_algorithm(
+        target, guides, algorithm, tmp_path, monkeypatch):
+    drawn = []
+    for kind in (DPS, NoiseAware):
+        def draw(self, problem, sample, watch=None, *, own=kind.draw):
+            drawn.append((self.name, problem.guide is not None))
+            return own(self, problem, sample, watch)
+
+        monkeypatch.setattr(kind, "draw", draw)
+    out = tmp_path / "run"
+    generate_to(target, out, replace(QUICK, guides=guides), progress=False)
+    assert drawn == [("dps", False), ("dps", False), (algorithm, True)]
+    assert summary_of(out)["algorithm"] == algorithm
+    identity = json.loads((out / "run.json").read_text())["identity"]
+    assert identity["algorithm"] == algorithm  # not auto: what auto stands for may change
+
+
 @pytest.mark.usefixtures("unreported")
 def test_the_units_of_the_file_do_not_matter_to_the_atoms(tmp_path):
     """A film in counts on a sloping offset is fitted alike; its residual is in counts."""
@@ -273,6 +303,7 @@ def test_without_a_target_the_prior_alone_is_sampled(tmp_path):
     assert sample["residual_sampled"] is None and sample["residual_relaxed"] is None
     assert sample["energy_relaxed"] is None and sample["answer"] == "sampled"
     assert summary["kind"] == "melt-quenched" and not summary["guided"]
+    assert summary["algorithm"] is None
     assert not (out / "relaxed.extxyz").exists()
 
 
