@@ -19,11 +19,12 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from diffxas.blocks import MOST_ATOMS, pieces
 from diffxas.errors import InputError
 from diffxas.neighbourhood import Pairs, bonds, neighbour_pairs
 from diffxas.structure import Structure
@@ -142,8 +143,7 @@ def rdf(structures: Structure | Sequence[Structure], r_max: float = 6.0,
     shells = 4.0 / 3.0 * np.pi * np.diff(edges**3)
     g = np.zeros(len(shells))
     for structure in several:
-        distance = neighbour_pairs(structure, float(edges[-1])).distance
-        counts, _ = np.histogram(distance, bins=edges)
+        counts = sum(_pair_counts(structure, edges).values())
         n_atoms = len(structure)
         g += counts * structure.volume / (n_atoms * n_atoms * shells) / len(several)
     return (edges[:-1] + edges[1:]) / 2, g
@@ -169,16 +169,42 @@ def partial_rdf(structures: Structure | Sequence[Structure], r_max: float = 6.0,
     shells = 4.0 / 3.0 * np.pi * np.diff(edges**3)
     found: dict[str, list[np.ndarray]] = {}
     for structure in several:
-        pairs = neighbour_pairs(structure, float(edges[-1]))
-        distance, numbers = pairs.distance, structure.numbers
+        counts, numbers = _pair_counts(structure, edges), structure.numbers
         for one, other in pairs_of_elements(structure):
-            chosen = (numbers[pairs.first] == one) & (numbers[pairs.second] == other)
-            counts, _ = np.histogram(distance[chosen], bins=edges)
             product = float((numbers == one).sum()) * float((numbers == other).sum())
             name = pair_name(chemical_symbol(one), chemical_symbol(other))
-            found.setdefault(name, []).append(counts * structure.volume / (product * shells))
+            found.setdefault(name, []).append(
+                counts[one, other] * structure.volume / (product * shells))
     r: np.ndarray = (edges[:-1] + edges[1:]) / 2
     return r, {name: np.mean(curves, axis=0) for name, curves in found.items()}
+
+
+def _pair_counts(structure: Structure, edges: np.ndarray) -> dict[tuple[int, int], np.ndarray]:
+    """Directed pairs in bins of their distance for every two elements, (n_bins,) each.
+
+    Large structures are gone through piece by piece: their pairs never stand in memory together.
+    """
+    elements = [int(z) for z in np.unique(structure.numbers)]
+    found = {(a, b): np.zeros(len(edges) - 1) for a in elements for b in elements}
+    for numbers, pairs in _pairs_by_piece(structure, float(edges[-1])):
+        distance = pairs.distance
+        for one, other in found:
+            chosen = distance if len(elements) == 1 else distance[
+                (numbers[pairs.first] == one) & (numbers[pairs.second] == other)]
+            found[one, other] += np.histogram(chosen, bins=edges)[0]
+    return found
+
+
+def _pairs_by_piece(structure: Structure, cutoff: float) -> Iterator[tuple[np.ndarray, Pairs]]:
+    """Every directed pair once: atomic numbers of a piece's atoms, and its pairs from inside."""
+    if len(structure) <= MOST_ATOMS:
+        yield structure.numbers, neighbour_pairs(structure, cutoff)
+        return
+    for piece in pieces(structure, cutoff):
+        pairs = neighbour_pairs(piece.cluster, cutoff)
+        own = pairs.first < piece.inside
+        yield piece.cluster.numbers, Pairs(pairs.first[own], pairs.second[own], pairs.vector[own],
+                                           pairs.shift[own])
 
 
 def rdf_distance(g: np.ndarray, g_reference: np.ndarray) -> float:

@@ -19,11 +19,12 @@ a cost linear in the number of atoms.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from diffxas.blocks import pieces
 from diffxas.errors import InputError
 from diffxas.neighbourhood import Pairs, bonds
 from diffxas.structure import Structure
@@ -31,6 +32,8 @@ from diffxas.structure import Structure
 SMALLEST_RING = 3
 BLOCK = 256
 """Atoms that are walked from at once: bounds the memory."""
+GROUP = 20_000
+"""Atoms whose distances are held at once, about: bounds the memory of large structures."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,15 +82,34 @@ def ring_statistics(structure: Structure, largest: int = 10, pairs: Pairs | None
     pairs = bonds(structure) if pairs is None else pairs
     start = np.arange(len(structure)) if centres is None else np.asarray(centres, np.int64)
     network = _Network.build(len(structure), pairs, largest)
-    distances = _Distances.around(network, start, largest)
     sizes = np.arange(SMALLEST_RING, largest + 1)
     through = np.zeros((len(start), len(sizes)), dtype=np.int64)
-    for first in range(0, len(start), BLOCK):
-        block = start[first:first + BLOCK]
-        for column, size in enumerate(sizes):
-            source = _ring_sources(network, distances, block, int(size))
-            through[first:first + len(block), column] = np.bincount(source, minlength=len(block))
+    for group in _groups(structure, start):
+        distances = _Distances.around(network, start[group], largest)
+        for first in range(0, len(group), BLOCK):
+            rows = group[first:first + BLOCK]
+            for column, size in enumerate(sizes):
+                source = _ring_sources(network, distances, start[rows], int(size))
+                through[rows, column] = np.bincount(source, minlength=len(rows))
     return RingStatistics(sizes, start, through)
+
+
+def _groups(structure: Structure, start: np.ndarray) -> Iterator[np.ndarray]:
+    """Places in ``start`` of atoms that are near each other: few distances serve a group."""
+    if len(structure) <= GROUP:
+        yield np.arange(len(start))
+        return
+    order = np.argsort(start, kind="stable")
+    for piece in pieces(structure, 0.0, GROUP, start):
+        atoms = np.sort(piece.atoms[:piece.inside])
+        first, last = (np.searchsorted(start[order], atoms, side=side)
+                       for side in ("left", "right"))
+        yield np.sort(order[np.repeat(first, last - first) + _within(last - first)])
+
+
+def _within(counts: np.ndarray) -> np.ndarray:
+    """0, 1, ... for each count in turn, (sum of counts,)."""
+    return np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,12 +158,10 @@ class _Distances:
     @classmethod
     def around(cls, network: _Network, centres: np.ndarray, largest: int) -> _Distances:
         radius = max(1, largest // 2 - 1)
-        needed = np.zeros(network.n_atoms, dtype=bool)
-        needed[centres] = True
+        atoms = np.unique(centres)
         for _ in range(largest // 2):
-            _, reached = network.neighbours(np.flatnonzero(needed))
-            needed[reached % network.n_atoms] = True
-        atoms = np.flatnonzero(needed)
+            _, reached = network.neighbours(atoms)
+            atoms = np.union1d(atoms, reached % network.n_atoms)
         keys, lengths = [], []
         for first in range(0, len(atoms), BLOCK):
             block = atoms[first:first + BLOCK]
