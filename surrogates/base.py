@@ -8,7 +8,7 @@ uncertainty (:mod:`surrogates.calibration`).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from diffxas.denoiser import species_indices
 from diffxas.errors import InputError
 from diffxas.structure import Structure
 from surrogates.calibration import site_deviation
+from surrogates.pieces import in_pieces
 
 
 class Surrogate(ABC):
@@ -111,21 +112,35 @@ class Surrogate(ABC):
                              f"received {structure.formula}: choose another structure or --edge")
         return sites
 
-    def domain_score(self, structure: Structure) -> np.ndarray | None:
+    @property
+    def reach(self) -> float | None:
+        """How far off an atom may still change a site's spectrum, angstrom; None if not known.
+
+        Where it is known, large structures are predicted piece by piece.
+        """
+        return None
+
+    def domain_score(self, structure: Structure,
+                     sites: np.ndarray | None = None) -> np.ndarray | None:
         """How far each absorber is from the training sites, (n_absorbers,); above 1 is outside.
 
-        None if the weights hold no domain. See :mod:`surrogates.domain`.
+        None if the weights hold no domain. See :mod:`surrogates.domain`. ``sites`` as in
+        :meth:`predict_sites`.
         """
-        from surrogates.domain import domain_features, domain_score
+        from surrogates.domain import domain_features, domain_reach, domain_score
 
         if not self.domain:
             return None
-        sites = self.absorbers(structure)
-        return domain_score(domain_features(structure, self.elements)[sites], self.domain).numpy()
+        wanted = self._wanted(structure, sites)
+        score = np.zeros(len(wanted))
+        for rows, cluster, local in in_pieces(structure, wanted, domain_reach(self.elements)):
+            features = domain_features(cluster, self.elements, torch.as_tensor(local))
+            score[rows] = domain_score(features, self.domain).numpy()
+        return score
 
     @abstractmethod
-    def spectra(self, positions: Tensor, structure: Structure,
-                cell: Tensor | None = None) -> Tensor:
+    def spectra(self, positions: Tensor, structure: Structure, cell: Tensor | None = None,
+                sites: Tensor | None = None) -> Tensor:
         """Spectra by every member, (n_members, n_absorbers, n_grid).
 
         Differentiable in positions, and in the cell where one is given.
@@ -136,6 +151,8 @@ class Surrogate(ABC):
         structure : gives species, periodic directions and, by default, the cell
         cell : (3, 3), angstrom, rows are lattice vectors. Its gradient is that at fixed Cartesian
             positions; for a strain, deform both.
+        sites : indices of the absorbers that are wanted, (n_absorbers,) int64, all by default; no
+            model without a :attr:`reach` is asked for some
         """
 
     def mean_spectrum(self, positions: Tensor, structure: Structure,
@@ -144,29 +161,70 @@ class Surrogate(ABC):
         given = (positions, structure) if cell is None else (positions, structure, cell)
         return self.spectra(*given).mean((0, 1))
 
-    def predict_sites(self, structure: Structure) -> np.ndarray:
-        """Spectra of the absorbers, mean over the members, (n_absorbers, n_grid)."""
-        return self.predict_members(structure).mean(0)
+    def predict_sites(self, structure: Structure, sites: np.ndarray | None = None) -> np.ndarray:
+        """Spectra of the absorbers, mean over the members, (n_absorbers, n_grid).
+
+        Parameters
+        ----------
+        sites : indices of the absorbers that are wanted, all by default
+        """
+        wanted = self._wanted(structure, sites)
+        mean = np.zeros((len(wanted), len(self.energy)))
+        for rows, members in self._members(structure, wanted):
+            mean[rows] = members.mean(0)
+        return mean
 
     def predict_sites_with_uncertainty(
             self, structure: Structure, score: np.ndarray | None = None,
+            sites: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Mean over members and one standard deviation, each (n_absorbers, n_grid).
 
         See :mod:`surrogates.calibration`; beyond the training domain the deviation grows with the
-        distance from it, ``score`` (n_absorbers,), computed where it is not given.
+        distance from it, ``score`` (n_absorbers,), computed where it is not given. ``sites`` as in
+        :meth:`predict_sites`.
         """
-        members = self.predict_members(structure)
-        score = self.domain_score(structure) if score is None else score
-        deviation = site_deviation(members, self.site_error, self.site_factor, score)
-        return members.mean(0), deviation
+        wanted = self._wanted(structure, sites)
+        score = self.domain_score(structure, wanted) if score is None else score
+        mean = np.zeros((len(wanted), len(self.energy)))
+        deviation = np.zeros_like(mean)
+        for rows, members in self._members(structure, wanted):
+            mean[rows] = members.mean(0)
+            deviation[rows] = site_deviation(members, self.site_error, self.site_factor,
+                                             None if score is None else score[rows])
+        return mean, deviation
 
-    def predict_members(self, structure: Structure) -> np.ndarray:
-        """Spectra by every member, (n_members, n_absorbers, n_grid)."""
-        self.absorbers(structure)
-        with torch.no_grad():
-            spectra = self.spectra(torch.tensor(structure.positions), structure)
-        return np.asarray(spectra.double().cpu())
+    def predict_members(self, structure: Structure,
+                        sites: np.ndarray | None = None) -> np.ndarray:
+        """Spectra by every member, (n_members, n_absorbers, n_grid); ``sites`` as elsewhere."""
+        wanted = self._wanted(structure, sites)
+        found: np.ndarray | None = None
+        for rows, members in self._members(structure, wanted):
+            if found is None:
+                found = np.zeros((len(members), len(wanted), members.shape[2]))
+            found[:, rows] = members
+        assert found is not None, "a structure holds absorbers"
+        return found
+
+    def _wanted(self, structure: Structure, sites: np.ndarray | None) -> np.ndarray:
+        """The absorbers that are asked for, in the order asked; the structure is checked."""
+        absorbers = self.absorbers(structure)
+        return absorbers if sites is None else np.asarray(sites, dtype=np.int64)
+
+    def _members(self, structure: Structure,
+                 wanted: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Places in ``wanted`` and their spectra by every member, a piece at a time."""
+        if self.reach is None:
+            with torch.no_grad():
+                spectra = self.spectra(torch.tensor(structure.positions), structure)
+            rows = np.searchsorted(self.absorbers(structure), wanted)
+            yield np.arange(len(wanted)), np.asarray(spectra.double().cpu())[:, rows]
+            return
+        for rows, cluster, local in in_pieces(structure, wanted, self.reach):
+            with torch.no_grad():
+                spectra = self.spectra(torch.tensor(cluster.positions), cluster,
+                                       sites=torch.as_tensor(local))
+            yield rows, np.asarray(spectra.double().cpu())
 
 
 def placed(structure: Structure, positions: Tensor, cell: Tensor | None = None) -> Structure:

@@ -82,10 +82,15 @@ class CommitteeSurrogate(Surrogate):
         """See :class:`surrogates.base.Surrogate`; the parts' mean."""
         return np.asarray(np.mean([part.training_mean() for part in self.parts], axis=0))
 
-    def spectra(self, positions: Tensor, structure: Structure,
-                cell: Tensor | None = None) -> Tensor:
+    @property
+    def reach(self) -> float:
+        """See :class:`surrogates.base.Surrogate`; that of the part that looks farthest."""
+        return max(part.reach for part in self.parts)
+
+    def spectra(self, positions: Tensor, structure: Structure, cell: Tensor | None = None,
+                sites: Tensor | None = None) -> Tensor:
         """See :class:`surrogates.base.Surrogate`."""
-        found = [part.spectra(positions, structure, cell) for part in self.parts]
+        found = [part.spectra(positions, structure, cell, sites) for part in self.parts]
         return torch.cat([spectra.to(found[0].dtype) for spectra in found])
 
 

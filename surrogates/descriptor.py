@@ -92,6 +92,11 @@ def gaussians(r: Tensor, low: float, high: float, n: int) -> Tensor:
     return torch.exp(-0.5 * ((r[:, None] - centers) / ((high - low) / (n - 1))) ** 2)
 
 
+def longest_bond(config: DescriptorConfig) -> float:
+    """Distance at which the switch of a bond has faded, angstrom."""
+    return config.bond + config.bond_width / 2
+
+
 def shell_centers(config: DescriptorConfig) -> tuple[np.ndarray, np.ndarray]:
     """Centres and widths of the shells, each (n_shells,), angstrom."""
     centers, widths = [], []
@@ -166,7 +171,7 @@ def describe(config: DescriptorConfig, species: Tensor, vectors: Tensor, graph: 
     radial = gather(by_element(shells, graph.neighbor), graph.center)
     near, far = power(config.near_cutoff, config.n_near), power(config.far_cutoff, config.n_far)
 
-    bonded = (r < config.bond + config.bond_width / 2).nonzero()[:, 0]
+    bonded = (r < longest_bond(config)).nonzero()[:, 0]
     center, neighbor = graph.center[bonded], graph.neighbor[bonded]
     bond = switch(r[bonded], config.bond, config.bond_width)[:, None]
     count = gather(bond, center)

@@ -34,6 +34,7 @@ from diffxas.graph import build_graph
 from diffxas.structure import Structure
 from surrogates.datasets import SiteSpectra
 from surrogates.descriptor import fade, gaussians, switch
+from surrogates.pieces import receptive
 
 CUTOFF, N_SHELLS, INNER = 6.2, 20, 1.2
 """Reach of the shells, angstrom; how many; where they begin."""
@@ -60,13 +61,33 @@ def channels(elements: Sequence[str]) -> np.ndarray:
     return np.hstack([one, (tabulated - tabulated.mean(0)) / np.where(spread > 0, spread, 1.0)])
 
 
-def domain_features(structure: Structure, elements: Sequence[str]) -> Tensor:
-    """The module's numbers for every atom, (n_atoms, n_features), float64."""
+def domain_reach(elements: Sequence[str]) -> float:
+    """How far off an atom may still change another's numbers, angstrom."""
+    from ase.data import atomic_numbers, covalent_radii
+
+    longest = 2 * max(float(covalent_radii[atomic_numbers[e]]) for e in elements)
+    bond = min(CUTOFF, (BOND + BOND_WIDTH / 2) * longest)
+    return max(CUTOFF, 2 * bond)
+
+
+def domain_features(structure: Structure, elements: Sequence[str],
+                    sites: Tensor | None = None) -> Tensor:
+    """The module's numbers for every atom, (n_atoms, n_features), float64.
+
+    Parameters
+    ----------
+    sites : indices of the atoms that are wanted, (n_sites,) int64; all by default
+    """
     from ase.data import atomic_numbers, covalent_radii
 
     graph = build_graph(structure, CUTOFF, dtype=torch.float64)
     species = species_indices(structure.symbols, elements, "surrogate")
-    vectors = graph.vectors(torch.tensor(structure.positions))
+    radii = torch.tensor([covalent_radii[atomic_numbers[e]] for e in elements])[species]
+    x = torch.tensor(structure.positions)
+    if sites is not None and len(sites) < len(structure):
+        reach = (BOND + BOND_WIDTH / 2) * (radii[graph.center] + radii[graph.neighbor])
+        graph = receptive(graph, sites, along=graph.vectors(x).norm(dim=1) < reach)
+    vectors = graph.vectors(x)
     r = (vectors.square().sum(1) + 1e-12).sqrt()
 
     def gather(values: Tensor) -> Tensor:
@@ -76,13 +97,13 @@ def domain_features(structure: Structure, elements: Sequence[str]) -> Tensor:
     weight = torch.tensor(channels(elements))[species[graph.neighbor]]
     radial = gather((weight[:, :, None] * shells[:, None, :]).flatten(1))
 
-    radii = torch.tensor([covalent_radii[atomic_numbers[e]] for e in elements])[species]
     touching = radii[graph.center] + radii[graph.neighbor]
     bond = switch(r / touching, BOND, BOND_WIDTH)[:, None]
     counts = r.new_tensor(COUNTS)
     kinds = torch.exp(-0.5 * ((gather(bond) - counts) / COUNT_WIDTH) ** 2)
     around = gather(bond * kinds[graph.neighbor])
-    return torch.cat([radial, kinds, around], 1)
+    found = torch.cat([radial, kinds, around], 1)
+    return found if sites is None else found[sites]
 
 
 def fit_domain(features: np.ndarray, groups: Sequence[str], seed: int = 0) -> dict[str, Tensor]:

@@ -253,19 +253,25 @@ class FrozenSurrogate(Surrogate):
         means = [member.mean_of(self.theory).cpu() for member in self.members]
         return np.asarray(torch.stack(means).double().mean(0).cpu())
 
-    def spectra(self, positions: Tensor, structure: Structure,
-                cell: Tensor | None = None) -> Tensor:
+    @property
+    def reach(self) -> float:
+        """See :class:`surrogates.base.Surrogate`; that of the pretrained model."""
+        return self.features.reach
+
+    def spectra(self, positions: Tensor, structure: Structure, cell: Tensor | None = None,
+                sites: Tensor | None = None) -> Tensor:
         """See :class:`surrogates.base.Surrogate`."""
-        sites = torch.as_tensor(self.absorbers(structure), device=self.features.device)
-        features = self.features(positions, structure, cell)[sites]
+        sites = torch.as_tensor(self.absorbers(structure)) if sites is None else sites
+        features = self.features(positions, structure, cell)[sites.to(self.features.device)]
         return torch.stack([member(features, self.theory) for member in self.members])
 
-    def domain_score(self, structure: Structure) -> np.ndarray | None:
+    def domain_score(self, structure: Structure,
+                     sites: np.ndarray | None = None) -> np.ndarray | None:
         """As :class:`surrogates.base.Surrogate`; infinite beside elements new to the heads.
 
         (The pretrained model may know them.)
         """
-        score = super().domain_score(structure)
+        score = super().domain_score(structure, sites)
         known = set(self.record.get("training", {}).get("elements", self.elements))
         if score is not None and set(structure.symbols) - known:
             return np.full_like(score, np.inf)

@@ -36,7 +36,8 @@ from diffxas.graph import build_graph
 from diffxas.structure import Structure
 from surrogates.base import Surrogate, placed
 from surrogates.datasets import SiteSpectra
-from surrogates.descriptor import DescriptorConfig, describe, group_scales
+from surrogates.descriptor import DescriptorConfig, describe, group_scales, longest_bond
+from surrogates.pieces import receptive
 from surrogates.relevance import relevance
 
 CLIP = 5.0
@@ -100,14 +101,23 @@ def clipped(invariants: Tensor, center: Tensor, scale: Tensor, weight: Tensor) -
 
 
 def invariants_of(config: KernelConfig, structure: Structure, positions: Tensor,
-                  cell: Tensor | None = None) -> Tensor:
-    """Invariants of all atoms, (n_atoms, n_invariants); differentiable in positions and cell."""
+                  cell: Tensor | None = None, sites: Tensor | None = None) -> Tensor:
+    """Invariants of all atoms, (n_atoms, n_invariants); differentiable in positions and cell.
+
+    With ``sites`` (n_sites,), indices of atoms, those of these alone, (n_sites, n_invariants).
+    """
     descriptor = config.descriptor_config()
     graph = build_graph(placed(structure, positions, cell), descriptor.radial_cutoff,
                         dtype=positions.dtype, device=positions.device)
     species = species_indices(structure.symbols, config.elements, "surrogate")
-    vectors = graph.vectors(positions, None if cell is None else cell[None])
-    return describe(descriptor, species.to(positions.device), vectors, graph)
+    cells = None if cell is None else cell[None]
+    if sites is not None and len(sites) < len(structure):
+        with torch.no_grad():
+            bonded = graph.vectors(positions, cells).norm(dim=1) < longest_bond(descriptor)
+        graph = receptive(graph, sites, along=bonded)
+    vectors = graph.vectors(positions, cells)
+    found = describe(descriptor, species.to(positions.device), vectors, graph)
+    return found if sites is None else found[sites]
 
 
 class KernelSurrogate(Surrogate):
@@ -147,19 +157,27 @@ class KernelSurrogate(Surrogate):
         copy.domain = self.domain
         return copy
 
+    @property
+    def reach(self) -> float:
+        """See :class:`surrogates.base.Surrogate`; bonded neighbours bring what is around them."""
+        d = self.config.descriptor_config()
+        bond = longest_bond(d)
+        return max(d.radial_cutoff, d.near_cutoff + bond, d.far_cutoff, 2 * bond)
+
     def training_mean(self) -> np.ndarray:
         """See :class:`surrogates.base.Surrogate`; networks weigh alike in the target's."""
         parts = ["low"] if self.theory == 1 else map(str, range(self.config.n_members))
         means = [self.tensors[f"{part}.mean"] for part in parts]
         return np.asarray(torch.stack(means).double().mean(0).cpu())
 
-    def spectra(self, positions: Tensor, structure: Structure,
-                cell: Tensor | None = None) -> Tensor:
+    def spectra(self, positions: Tensor, structure: Structure, cell: Tensor | None = None,
+                sites: Tensor | None = None) -> Tensor:
         """See :class:`surrogates.base.Surrogate`."""
-        sites = torch.as_tensor(self.absorbers(structure), device=self.device)
+        sites = torch.as_tensor(self.absorbers(structure)) if sites is None else sites
         x = positions.to(self.device, self.dtype)
         lattice = None if cell is None else cell.to(self.device, self.dtype)
-        return self.spectra_from(invariants_of(self.config, structure, x, lattice)[sites])
+        return self.spectra_from(invariants_of(self.config, structure, x, lattice,
+                                               sites.to(self.device)))
 
     def spectra_from(self, invariants: Tensor) -> Tensor:
         """(n_sites, n_invariants) -> (n_members, n_sites, n_grid).

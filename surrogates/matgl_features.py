@@ -76,6 +76,16 @@ class SiteFeatures:
         return dtype
 
     @property
+    def reach(self) -> float:
+        """How far off an atom may still change a site's features, angstrom.
+
+        Embedding and each layer, or each block with its triples, hear from a cutoff further.
+        """
+        layers = (self.model.num_layers if type(self.model).__name__ == "TensorNet"
+                  else self.model.n_blocks)
+        return float(self.model.cutoff) * (1 + layers)
+
+    @property
     def device(self) -> torch.device:
         """Where the model is."""
         device: torch.device = next(self.model.parameters()).device

@@ -43,6 +43,7 @@ from diffxas.network import EquivariantNetwork
 from diffxas.structure import Structure
 from surrogates.base import Surrogate, placed
 from surrogates.element_embedding import ElementEmbedding
+from surrogates.pieces import receptive
 
 LATENT_BOUND = 3.0
 SOFTPLUS_BETA = 300.0
@@ -229,15 +230,22 @@ class EquivariantSurrogate(Surrogate):
             means.append(readout.mean.double().cpu())
         return np.asarray(torch.stack(means).mean(0))
 
-    def spectra(self, positions: Tensor, structure: Structure,
-                cell: Tensor | None = None) -> Tensor:
+    @property
+    def reach(self) -> float:
+        """See :class:`surrogates.base.Surrogate`; every layer hears from a cutoff further."""
+        return self.config.cutoff * self.config.n_layers
+
+    def spectra(self, positions: Tensor, structure: Structure, cell: Tensor | None = None,
+                sites: Tensor | None = None) -> Tensor:
         """See :class:`surrogates.base.Surrogate`."""
         parameter = next(self.members[0].parameters())
         graph = build_graph(placed(structure, positions, cell), self.config.cutoff,
                             dtype=parameter.dtype, device=parameter.device)
         species = species_indices(structure.symbols, self.config.elements, "surrogate")
         species = species.to(parameter.device)
-        sites = torch.as_tensor(self.absorbers(structure), device=parameter.device)
+        sites = torch.as_tensor(self.absorbers(structure)) if sites is None else sites
+        sites = sites.to(parameter.device)
+        graph = receptive(graph, sites, self.config.n_layers - 1)
         x = positions.to(parameter.device, parameter.dtype)
         cells = None if cell is None else cell.to(parameter.device, parameter.dtype)[None]
         return torch.stack([member(x, species, graph, sites, self.theory, cells)
