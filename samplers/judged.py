@@ -21,8 +21,12 @@ from surrogates.metrics import rms
 from surrogates.pi_star import pi_star_per_atom
 
 if TYPE_CHECKING:
+    from surrogates.base import Surrogate
     from surrogates.observation import Fit
 
+MOST_SITES = 20_000
+"""Absorbers whose spectra are predicted; of more, so many are drawn at random. Their mean errs by
+the spread of the sites over the root of their number, under 1 % of it."""
 UNDONE = 1.5
 """A relaxation that raises the residual by more than this factor has undone the fit."""
 
@@ -35,9 +39,10 @@ class Seen:
     ----------
     structure : with the columns ``coordination`` and, where there are spectra, ``pi_star``,
         ``mu_deviation`` (rms over energies of one standard deviation, surrogate units) and
-        ``domain_score`` (above 1: outside the surrogate's training domain)
+        ``domain_score`` (above 1: outside the surrogate's training domain); NaN at absorbers that
+        were not drawn
     sites : (n_absorbers, n_grid), surrogate units, None without a surrogate; ``absorbers`` their
-        atoms
+        atoms, at most :data:`MOST_SITES`
     fit : to the target, or None without one
     curve : (n_points,), after the observation model, target units; None without a target
     residual : rms over the window, target units
@@ -66,6 +71,26 @@ class Seen:
         return 0.0 if score is None else float((score[self.absorbers] > 1).mean())
 
 
+def drawn_absorbers(surrogate: Surrogate, structure: Structure, seed: int) -> np.ndarray:
+    """Indices of the absorbers, or of :data:`MOST_SITES` of them where there are more, in order."""
+    absorbers = surrogate.absorbers(structure)
+    if len(absorbers) <= MOST_SITES:
+        return absorbers
+    rng = np.random.default_rng([seed, len(absorbers)])
+    return np.sort(rng.choice(absorbers, MOST_SITES, replace=False))
+
+
+def drawn_sentence(setup: Setup, seen: Seen) -> str:
+    """Of which absorbers spectra were predicted, if not of all; empty otherwise."""
+    if setup.surrogate is None:
+        return ""
+    n_all = len(setup.surrogate.absorbers(seen.structure))
+    if len(seen.absorbers) == n_all:
+        return ""
+    return (f"predicted for {len(seen.absorbers):,} of {n_all:,} absorbers, drawn at random with "
+            f"the run's seed")
+
+
 def look_at(setup: Setup, structure: Structure) -> Seen:
     """Predict, fit and label a structure."""
     pairs = setup.bonds(structure)
@@ -76,23 +101,25 @@ def look_at(setup: Setup, structure: Structure) -> Seen:
         labelled = labelled.with_arrays(fixed=fixed.astype(np.int64))
     if setup.surrogate is None:
         return Seen(labelled, None, np.empty(0, dtype=np.int64), None, None, None, found)
-    score = setup.surrogate.domain_score(structure)
-    sites, deviation = setup.surrogate.predict_sites_with_uncertainty(structure, score)
-    absorbers = setup.surrogate.absorbers(structure)
-    columns = {"pi_star": np.zeros(len(structure)), "mu_deviation": np.zeros(len(structure))}
+    absorbers = drawn_absorbers(setup.surrogate, structure, setup.options.seed)
+    score = setup.surrogate.domain_score(structure, absorbers)
+    sites, deviation = setup.surrogate.predict_sites_with_uncertainty(structure, score, absorbers)
+    found_of = {"mu_deviation": rms(deviation, 1), "pi_star": np.zeros(len(absorbers))}
     if setup.surrogate.element == "C":
-        columns["pi_star"][absorbers] = pi_star_per_atom(sites, setup.surrogate.energy)
-    columns["mu_deviation"][absorbers] = rms(deviation, 1)
+        found_of["pi_star"] = pi_star_per_atom(sites, setup.surrogate.energy)
     if score is not None:
-        columns["domain_score"] = np.zeros(len(structure))
-        columns["domain_score"][absorbers] = score
+        found_of["domain_score"] = score
+    columns = {name: np.zeros(len(structure)) for name in found_of}
+    for name, values in found_of.items():
+        columns[name][setup.surrogate.absorbers(structure)] = np.nan
+        columns[name][absorbers] = values
     labelled = labelled.with_arrays(**columns)
     if setup.target is None:
         return Seen(labelled, sites, absorbers, None, None, None, found)
     fit = setup.target.observation.fit(sites.mean(0))
     judged = None
     if setup.judge is not None:
-        mean = setup.judge.predict_sites(structure).mean(0)
+        mean = setup.judge.predict_sites(structure, absorbers).mean(0)
         judged = setup.target.residual(setup.target.observation.fit(mean))
     return Seen(labelled, sites, absorbers, fit, setup.target.curve(fit),
                 setup.target.residual(fit), found, judged)

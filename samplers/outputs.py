@@ -17,7 +17,15 @@ from diffxas.relaxation import enclosed
 from diffxas.structure import Structure
 from diffxas.structure_files import read_structures, write_structures
 from samplers.answers import answer_section, beyond_reach, guide_numbers, posterior_numbers
-from samplers.judged import Row, Seen, best_of, fits_of, judge, look_at
+from samplers.judged import (
+    Row,
+    Seen,
+    best_of,
+    drawn_sentence,
+    fits_of,
+    judge,
+    look_at,
+)
 from samplers.judges import disagreement, judged_numbers
 from samplers.nuisance_summary import nuisance_summary
 from samplers.report_content import report_content
@@ -275,7 +283,7 @@ def summary(setup: Setup, rows: Sequence[Row], free: Sequence[Seen],
         "guided": setup.guided,
         "algorithm": setup.options.algorithm if setup.guided else None, "kind": setup.kind,
         "composition": dict(Counter(setup.system.symbols)),
-        "spectra": setup.no_spectra or "predicted",
+        "spectra": setup.no_spectra or drawn_sentence(setup, rows[0].sampled) or "predicted",
         "arrangement": setup.arrangement.numbers() if setup.arrangement else None,
         **cutoff_record(setup.cutoffs),
         "sigma_on": calibration.sigma_on if calibration else None,

@@ -11,7 +11,7 @@ import numpy as np
 
 import diffxas
 from diffxas.report import NuisanceRow, ReportContent, SampleContent, UnguidedContent
-from samplers.judged import Row, Seen, best_of, fits_of, shares_of
+from samplers.judged import Row, Seen, best_of, drawn_sentence, fits_of, shares_of
 from samplers.setup import Sample, Setup
 from surrogates.observation import MeasuredObservation
 from surrogates.pi_star import pi_star_if_covered
@@ -112,8 +112,9 @@ def _facts(setup: Setup, best: Row) -> dict[str, str]:
     if setup.arrangement is not None:
         facts |= setup.arrangement.facts()
     target = setup.target
-    if setup.no_spectra:
-        facts["spectra"] = setup.no_spectra
+    said = setup.no_spectra or drawn_sentence(setup, best.sampled)
+    if said:
+        facts["spectra"] = said
     if target is None:
         return facts
     if target.kind == "measured":
