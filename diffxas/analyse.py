@@ -172,7 +172,7 @@ def analyse(labelled: Labelled, out_dir: str | Path, reference: Labelled | None 
     for block in figures:
         save_figure(block.figure, out_dir / "figures" / f"{block.name}.png")
     write_document(analysis_document(structures, references, labelled, figures, command, cutoffs),
-                   out_dir / "report.html")
+                   out_dir / "report.html", out_dir / "figures")
     return content
 
 

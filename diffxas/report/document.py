@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
@@ -17,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from diffxas.analysis import coordination
-from diffxas.files import write_text
+from diffxas.analysis import chemical_symbol, coordination
+from diffxas.files import replacing, write_text
 from diffxas.neighbourhood import bonds
 from diffxas.plots import COORDINATION_COLOURS, DPI
+from diffxas.report.slices import THICKNESS, plot_slice
 from diffxas.structure import Structure
 
 if TYPE_CHECKING:
@@ -28,11 +30,12 @@ if TYPE_CHECKING:
 
 Cell = str | float | int | None
 
-MAXIMUM_ATOMS_SHOWN = 3000
-"""Larger structures are shown as the atoms nearest to the middle of the cell."""
+MAXIMUM_ATOMS_SHOWN = 5000
+"""Of larger structures a cube around the middle is shown, and a slice through the whole."""
 
-MAXIMUM_ATOMS_EMBEDDED = 120_000
-"""Atoms of all structures together, about 6 MB; structures beyond are left out, and it is said."""
+MAXIMUM_BYTES_EMBEDDED = 12_000_000
+"""Of all structures and slices together; structures beyond are left out, and it is said. With
+figures, tables and the viewer a page then stays below 20 MB."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,11 @@ class View:
     state: str
     structure: Structure
 
+    @property
+    def large(self) -> bool:
+        """Whether only a part of it can be turned."""
+        return len(self.structure) > MAXIMUM_ATOMS_SHOWN
+
 
 @dataclass(frozen=True, eq=False)
 class Document:
@@ -98,29 +106,60 @@ class Document:
     cutoffs: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
 
-def write_document(document: Document, path: str | Path) -> None:
-    """Write the page atomically; it loads nothing from elsewhere."""
-    write_text(path, render(document))
+@dataclass(frozen=True, eq=False)
+class _Shown:
+    """A view as it stands in the page: numbers for the viewer and, of a large one, a picture."""
+
+    view: View
+    payload: str
+    slice_png: str
+    caption: str
+
+    @property
+    def size(self) -> int:
+        """Bytes in the page."""
+        return len(self.payload) + len(self.slice_png)
+
+
+def write_document(document: Document, path: str | Path,
+                   figures_dir: str | Path | None = None) -> None:
+    """Write the page atomically; it loads nothing from elsewhere.
+
+    With ``figures_dir`` slices through large structures are written there too, as
+    ``slice_LABEL_STATE.png``.
+    """
+    shown, left_out = _within_budget(document)
+    if figures_dir is not None:
+        for one in shown:
+            if one.slice_png:
+                name = re.sub(r"\W+", "_", f"slice {one.view.label} {one.view.state}")
+                with replacing(Path(figures_dir) / f"{name}.png") as temporary:
+                    temporary.write_bytes(base64.b64decode(one.slice_png))
+    write_text(path, _page(document, shown, left_out))
 
 
 def render(document: Document) -> str:
     """The page as text."""
+    return _page(document, *_within_budget(document))
+
+
+def _page(document: Document, shown: Sequence[_Shown], left_out: int) -> str:
     import jinja2
 
-    shown, left_out = _within_budget(document.views)
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True,
                                      undefined=jinja2.StrictUndefined)
     environment.filters["cell"] = format_cell
     environment.filters["png"] = figure_base64
     environment.filters["width"] = lambda figure: round(96 * figure.get_figwidth())
     environment.tests["quantity"] = lambda value: isinstance(value, int | float) or value is None
-    payload = {"colours": COORDINATION_COLOURS, "first": document.first_view,
-               "views": [_view_data(view, document.cutoffs) for view in shown]}
+    head = _safe_json({"colours": COORDINATION_COLOURS, "first": document.first_view})
+    payload = f'{head[:-1]},"views":[{",".join(one.payload for one in shown)}]}}'
     template = environment.from_string(_package_text("report.html"))
     return template.render(
         document=document,
         sections=[s for s in document.sections if s.text or s.tables or s.figures],
-        views=shown, left_out=left_out, payload=_safe_json(payload) if shown else "",
+        large=MAXIMUM_ATOMS_SHOWN if any(one.view.large for one in shown) else 0,
+        views=shown, left_out=left_out, payload=payload if shown else "",
         library=_package_text("3Dmol-min.js") if shown else "",
         library_licence=_package_text("3Dmol-LICENSE.txt") if shown else "",
         viewer=_package_text("viewer.js") if shown else "")
@@ -150,15 +189,27 @@ def _safe_json(content: Any) -> str:
     return json.dumps(content, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
 
-def _within_budget(views: Sequence[View]) -> tuple[list[View], int]:
-    """The first views whose atoms fit the page, and how many are left out."""
-    sizes = np.cumsum([min(len(v.structure), MAXIMUM_ATOMS_SHOWN) for v in views])
-    n_shown = int((sizes <= MAXIMUM_ATOMS_EMBEDDED).sum())
-    return list(views[:n_shown]), len(views) - n_shown
+def _within_budget(document: Document) -> tuple[list[_Shown], int]:
+    """The first views that fit the page, in their order, and how many are left out.
+
+    The one to be shown first goes before all others.
+    """
+    views = document.views
+    order = sorted(range(len(views)),
+                   key=lambda k: (views[k].label, views[k].state) != document.first_view)
+    shown: dict[int, _Shown] = {}
+    size = 0
+    for k in order:
+        one = _shown(views[k], document.cutoffs)
+        size += one.size
+        if size > MAXIMUM_BYTES_EMBEDDED:
+            break
+        shown[k] = one
+    return [shown[k] for k in sorted(shown)], len(views) - len(shown)
 
 
-def _view_data(view: View, cutoffs: Mapping[tuple[str, str], float]) -> dict[str, Any]:
-    """What the viewer needs of a structure: atoms inside the cell and bonds that cross no face."""
+def _shown(view: View, cutoffs: Mapping[tuple[str, str], float]) -> _Shown:
+    """What the page needs of a structure: atoms inside the cell and bonds that cross no face."""
     structure = view.structure.wrapped() if view.structure.pbc.any() else view.structure
     pairs = bonds(structure, cutoffs)
     shown = _middle(structure, MAXIMUM_ATOMS_SHOWN)
@@ -166,12 +217,11 @@ def _view_data(view: View, cutoffs: Mapping[tuple[str, str], float]) -> dict[str
     place[shown] = np.arange(len(shown))
     inside = (~pairs.shift.any(axis=1)) & (pairs.first < pairs.second)
     ends = place[np.stack([pairs.first, pairs.second], axis=1)[inside]]
-    symbols = structure.symbols
+    whole = (f"{structure.formula}, {structure.density:.2f} g/cm³" if structure.volume > 1e-6
+             else structure.formula)
     data: dict[str, Any] = {
-        "label": view.label, "state": view.state, "atoms": len(structure),
-        "summary": f"{structure.formula}, {structure.density:.2f} g/cm³"
-                   if structure.volume > 1e-6 else structure.formula,
-        "symbols": [symbols[n] for n in shown],
+        "label": view.label, "state": view.state, "atoms": len(structure), "summary": whole,
+        "symbols": [chemical_symbol(z) for z in structure.numbers[shown]],
         "xyz": np.round(structure.positions[shown], 2).ravel().tolist(),
         "coordination": coordination(structure, pairs)[shown].tolist(),
         "bonds": ends[(ends >= 0).all(axis=1)].ravel().tolist(),
@@ -181,14 +231,21 @@ def _view_data(view: View, cutoffs: Mapping[tuple[str, str], float]) -> dict[str
     if "pi_star" in structure.arrays:
         column = np.asarray(structure.arrays["pi_star"], float)[shown]
         data["pi_star"] = [round(float(x), 4) if np.isfinite(x) else None for x in column]
-    return data
+    if not view.large:
+        return _Shown(view, _safe_json(data), "", "")
+    picture = figure_base64(plot_slice(structure, pairs))
+    return _Shown(view, _safe_json(data), picture,
+                  f"{view.label}, {view.state}, {whole}: the atoms of a slice {THICKNESS:g} Å "
+                  f"thick through the middle of the whole cell, coloured by their number of bonds. "
+                  f"The shares are those of all {len(structure):,} atoms; the structure above is a "
+                  f"cut-out of {len(shown):,} of them.")
 
 
 def _middle(structure: Structure, count: int) -> np.ndarray:
-    """The ``count`` atoms nearest to the middle, in their order; all if there are no more."""
+    """The ``count`` atoms of a cube around the middle, in their order; all if there are no more."""
     if len(structure) <= count:
         return np.arange(len(structure))
     middle = (structure.cell.sum(axis=0) / 2 if structure.pbc.all()
               else structure.positions.mean(axis=0))
-    distance = np.linalg.norm(structure.positions - middle, axis=1)
+    distance = np.abs(structure.positions - middle).max(axis=1)
     return np.sort(np.argpartition(distance, count)[:count])

@@ -184,7 +184,7 @@ def write_report(content: ReportContent, path: str | Path,
     if figures_dir is not None:
         for block in figures:
             save_figure(block.figure, Path(figures_dir) / f"{block.name}.png")
-    write_document(_document(content, figures), path)
+    write_document(_document(content, figures), path, figures_dir)
 
 
 def _document(content: ReportContent, figures: Sequence[FigureBlock]) -> Document:

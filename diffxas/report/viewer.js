@@ -139,10 +139,13 @@
   function about(view) {
     let text = view.label + ", " + view.state + ": " + view.summary + ".";
     if (view.symbols.length < view.atoms) {
-      text += " A cut-out is shown: the " + view.symbols.length + " atoms nearest to the middle of " +
-        view.atoms + ", without the cell; the shares above are of these.";
+      text += " A cut-out of " + view.symbols.length + " atoms is shown, a cube around the middle of " +
+        view.atoms + " atoms, without the cell; the shares above are of these.";
     }
     element("about").textContent = text;
+    document.querySelectorAll("figure.slice").forEach((figure) => {
+      figure.hidden = data.views[figure.dataset.view] !== view;
+    });
   }
 
   function stateButtons() {

@@ -1,6 +1,7 @@
 """The report: parses, loads nothing, holds every sample, escapes what users wrote."""
 
 import json
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from diffxas.report import (
     UnguidedContent,
     document,
     report_figures,
+    slices,
+    write_document,
     write_report,
 )
 from diffxas.report.document import format_cell
@@ -167,18 +170,61 @@ def test_without_a_target_its_sections_vanish(tmp_path):
 
 
 def test_large_and_many_structures_stay_small_and_say_what_is_cut_out(tmp_path, monkeypatch):
-    shown, embedded = document.MAXIMUM_ATOMS_SHOWN, document.MAXIMUM_ATOMS_EMBEDDED
-    monkeypatch.setattr(document, "MAXIMUM_ATOMS_SHOWN", 400)
-    monkeypatch.setattr(document, "MAXIMUM_ATOMS_EMBEDDED", 4500)
-    large = page(content(9, diamond(4)), tmp_path)
+    monkeypatch.setattr(document, "MAXIMUM_ATOMS_SHOWN", 40)
+    large = page(content(7, diamond(2)), tmp_path)
     views = large.payload["views"]
-    assert all(len(view["symbols"]) == 400 < view["atoms"] == 512 for view in views)
-    assert len(views) == 11
-    assert "8 more structures" in large.text
+    assert all(len(view["symbols"]) == 40 < view["atoms"] == 64 for view in views)
+    assert "of more than 40 atoms only a cut-out can be turned" in large.text
+    assert "the structure above is a cut-out of 40 of them" in large.text
     assert "mean" in large.text and "largest" in large.text
-    bytes_per_atom = len(json.dumps(large.payload)) / (400 * len(views))
-    assert bytes_per_atom * embedded < 12e6
-    assert shown < embedded
+    assert len(list((tmp_path / "figures").glob("slice_sample_*_relaxed.png"))) == 6
+
+
+def test_structures_beyond_the_budget_are_left_out_but_not_the_first_shown(monkeypatch):
+    views = tuple(document.View(f"sample {k}", "as sampled", diamond(1)) for k in range(6))
+    one = document.Document("many", views=views, first_view=("sample 4", "as sampled"))
+    whole = Page(document.render(one))
+    monkeypatch.setattr(document, "MAXIMUM_BYTES_EMBEDDED", len(json.dumps(whole.payload)) // 2)
+    less = Page(document.render(one))
+    assert [view["label"] for view in less.payload["views"]] == ["sample 0", "sample 1", "sample 4"]
+    assert "3 more structures" in less.text
+
+
+def test_the_report_of_a_hundred_thousand_atoms_stays_under_20_mb(tmp_path):
+    atoms = diamond(23)  # 97,336
+    rattled = atoms.with_positions(atoms.positions + np.random.default_rng(0).normal(
+        0, 0.05, atoms.positions.shape))
+    found = document.Document("large", views=tuple(
+        document.View(f"sample {k}", "as sampled", rattled) for k in range(2)))
+    write_document(found, tmp_path / "report.html", tmp_path)
+    assert (tmp_path / "report.html").stat().st_size < 20e6
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "cut-out of 5,000 of them" in text and "all 97,336 atoms" in text
+    views = json.loads(re.search(r'id="payload">(.*?)</script>', text, re.DOTALL)[1])["views"]
+    positions = np.array(views[0]["xyz"]).reshape(-1, 3)
+    assert len(positions) == 5000
+    middle = rattled.cell.sum(axis=0) / 2
+    edge = (5000 / len(rattled) * rattled.volume) ** (1 / 3)  # of the cube that holds so many
+    np.testing.assert_allclose(np.abs(positions - middle).max(axis=0), edge / 2, rtol=0.05)
+
+
+def test_a_slice_holds_the_atoms_near_the_middle_plane():
+    rng = np.random.default_rng(1)
+    cell = np.array([[20.0, 0, 0], [6, 18, 0], [-4, 5, 7]])
+    structure = Structure(rng.uniform(0, 1, (900, 3)) @ cell, np.full(900, 6), cell)
+    found = slices.slice_of(structure, 2.0)
+    height = cell[2, 2]
+    assert set(found.atoms) == set(np.flatnonzero(np.abs(structure.positions[:, 2] - height / 2)
+                                                  <= 1.0))
+    assert (np.diff(found.depth) >= 0).all()
+    # An atom in the middle of the cell is in the middle of the drawing.
+    centre = structure.with_positions(np.tile(cell.sum(axis=0) / 2, (900, 1)))
+    np.testing.assert_allclose(slices.slice_of(centre).places[0],
+                               found.outline.mean(axis=0), atol=1e-9)
+    # Distances within the plane are kept.
+    one, other = structure.positions[found.atoms[[0, -1]], :2]
+    assert np.linalg.norm(found.places[0] - found.places[-1]) == pytest.approx(
+        np.linalg.norm(one - other))
 
 
 def test_shares_are_drawn_with_their_sum():
