@@ -23,7 +23,7 @@ from diffxas.spectrum import Spectrum, parse_edge
 AnyCommand = TypeVar("AnyCommand", bound=Callable[..., Any])
 
 DEFAULT_EDGE = "C:K"
-RESUMABLE = ("generate", "discover", "quench", "train", "evaluate")
+RESUMABLE = ("generate", "campaign", "discover", "quench", "train", "evaluate")
 PATH = click.Path(path_type=Path)
 """A path as it was given: whether it exists is said by the readers, in our words."""
 

@@ -26,6 +26,7 @@ from diffxas.command_line import (
 )
 from diffxas.commands import analyse, inspect, quench, relax, train_prior
 from samplers.algorithms import AUTO, NAMES
+from samplers.campaign_command import campaign
 from samplers.discover_command import discover
 from samplers.evaluate_command import evaluate
 from samplers.generate_request import DEFAULT_PRIOR, FORMATS, request_of
@@ -145,6 +146,6 @@ def generate(ctx: click.Context, target: Path | None, out: Path, **options: Any)
 
 train.add_command(train_prior)
 train.add_command(train_surrogate)
-for _command in (generate, discover, predict, compare, describe, inspect, relax, analyse, quench,
-                 decks, collect, train, evaluate, models):
+for _command in (generate, campaign, discover, predict, compare, describe, inspect, relax, analyse,
+                 quench, decks, collect, train, evaluate, models):
     main.add_command(_command)

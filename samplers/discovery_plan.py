@@ -6,8 +6,7 @@ so that a config may grow: members that are there stay, new ones are added.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,15 @@ from typing import Any
 from diffxas.composition import composition_elements
 from diffxas.errors import InputError
 from samplers.algorithms import AUTO
+from samplers.plan_checks import (
+    LONGEST_NAME,
+    check_known,
+    check_name,
+    check_unique,
+    filled_list,
+    filled_texts,
+    slug,
+)
 from samplers.setup import GenerateOptions
 
 COMMON: Mapping[str, Any] = {
@@ -22,8 +30,6 @@ COMMON: Mapping[str, Any] = {
     "surrogate": "a-C", "kind": "any", "potential": "rebo", "device": "cpu"}
 """Keys that go to every member as they are, with an example of their type."""
 KEYS = ("densities", "compositions", "guides", "ask", "judge", "cutoffs", *COMMON)
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
-LONGEST_NAME = 60
 DEVICES = ("cpu", "cuda")
 
 
@@ -85,24 +91,24 @@ def plan_of(content: Mapping[str, Any], where: str) -> Plan:
     InputError
         For unknown keys, empty lists, values of another type, or names that are not unique.
     """
-    _known(content, KEYS, where)
-    densities = _list(content, "densities", where, "[2.0, 2.4]")
+    check_known(content, KEYS, where)
+    densities = filled_list(content, "densities", where, "[2.0, 2.4]")
     for density in densities:
         if isinstance(density, bool) or not isinstance(density, int | float) or not density > 0:
             raise InputError(f"densities in {where} must be numbers above 0 (g/cm3), received "
                              f"{density!r}: such as densities = [2.0, 2.4]")
-    _unique([f"{density:g}" for density in densities], "densities", where)
+    check_unique([f"{density:g}" for density in densities], "densities", where)
     compositions: list[str | None] = [None]
     if "compositions" in content:
-        compositions = list(_texts(content, "compositions", where, '["SiO2"]'))
-        _unique(compositions, "compositions", where)
+        compositions = list(filled_texts(content, "compositions", where, '["SiO2"]'))
+        check_unique(compositions, "compositions", where)
         for one in compositions:
             composition_elements(str(one))
     asks = _asks(content, where)
     judges = content.get("judge", [])
     judges = [judges] if isinstance(judges, str) else judges
     if "judge" in content:
-        judges = _texts({"judge": judges}, "judge", where, '["DIR"]')
+        judges = filled_texts({"judge": judges}, "judge", where, '["DIR"]')
     common = _common(content, where)
     members = []
     for ask in asks:
@@ -111,9 +117,9 @@ def plan_of(content: Mapping[str, Any], where: str) -> Plan:
                 words = [ask.name, *([composition] if composition else []), f"{density:g}"]
                 options = GenerateOptions(**common, density=density, composition=composition,
                                           guides=ask.guides)
-                members.append(Member(_slug("_".join(words), 2 * LONGEST_NAME), ask, density,
+                members.append(Member(slug("_".join(words), 2 * LONGEST_NAME), ask, density,
                                       composition, options))
-    _unique([member.name for member in members], "names of asks and compositions", where)
+    check_unique([member.name for member in members], "names of asks and compositions", where)
     return Plan(tuple(asks), tuple(members), tuple(judges), dict(content))
 
 
@@ -132,15 +138,12 @@ def _asks(content: Mapping[str, Any], where: str) -> list[Ask]:
     asks = []
     for number, table in enumerate(tables, 1):
         place = where if "guides" in content else f"[[ask]] {number} of {where}"
-        _known(table, ("name", "guides"), place)
-        guides = _texts(table, "guides", place, '["coordination:4=0.37"]')
-        name = table.get("name", _slug("+".join(guides), LONGEST_NAME))
-        if not isinstance(name, str) or not NAME.fullmatch(name) or len(name) > LONGEST_NAME:
-            raise InputError(f"name of {place} must be letters, digits, '.', '_' and '-', at most "
-                             f"{LONGEST_NAME}, received {name!r}: it becomes part of a folder's "
-                             f"name")
+        check_known(table, ("name", "guides"), place)
+        guides = filled_texts(table, "guides", place, '["coordination:4=0.37"]')
+        name = table.get("name", slug("+".join(guides), LONGEST_NAME))
+        check_name(name, place)
         asks.append(Ask(name, tuple(guides)))
-    _unique([ask.name for ask in asks], "asks (give each a name)", where)
+    check_unique([ask.name for ask in asks], "asks (give each a name)", where)
     return asks
 
 
@@ -170,39 +173,3 @@ def _common(content: Mapping[str, Any], where: str) -> dict[str, Any]:
                              f"[cutoffs] and Si-O = 2.2 below it")
         found["cutoffs"] = parse_cutoffs([f"{pair}={length}" for pair, length in table.items()])
     return found
-
-
-def _known(content: Mapping[str, Any], keys: Sequence[str], where: str) -> None:
-    unknown = sorted(set(content) - set(keys))
-    if unknown:
-        raise InputError(f"{where} must hold keys among {', '.join(keys)}, received "
-                         f"{', '.join(unknown)}: correct or remove them")
-
-
-def _list(content: Mapping[str, Any], key: str, where: str, example: str) -> list[Any]:
-    value = content.get(key)
-    if not isinstance(value, list) or not value:
-        received = "none" if value is None else repr(value)
-        raise InputError(f"{key} in {where} must be a list of one or more, received {received}: "
-                         f"write {key} = {example}")
-    return value
-
-
-def _texts(content: Mapping[str, Any], key: str, where: str, example: str) -> list[str]:
-    values = _list(content, key, where, example)
-    if not all(isinstance(value, str) and value.strip() for value in values):
-        raise InputError(f"{key} in {where} must be texts, received {values!r}: write {key} = "
-                         f"{example}")
-    return values
-
-
-def _unique(words: Sequence[Any], what: str, where: str) -> None:
-    twice = sorted({str(word) for word in words if words.count(word) > 1})
-    if twice:
-        raise InputError(f"{what} in {where} must differ, received {', '.join(twice)} more than "
-                         f"once: leave one out")
-
-
-def _slug(text: str, longest: int) -> str:
-    """What a folder may be called."""
-    return re.sub(r"[^A-Za-z0-9._+-]+", "-", text).strip("-.")[:longest] or "ask"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diffxas.files import replacing, write_json
+from diffxas.files import write_json
 from diffxas.report.document import Cell, Document, FigureBlock, Section, Table, write_document
+from samplers.csv_lines import Line, write_lines
 from samplers.discovery_figure import figure_of
 from samplers.discovery_judges import REACH, Achieved
 from samplers.discovery_ranking import SAME, Found, front, ranked, sentence
@@ -26,8 +25,6 @@ CAPTION = (
     f"does not rank. Reached: within {REACH:g} of them, spectra with a residual below half of "
     f"the target's standard deviation. Front: no other sample of the ask and composition is "
     f"both nearer and lower in energy. A dash: nothing that did not guide can tell.")
-
-Line = dict[str, Any]
 
 
 def values_of(one: Found) -> dict[str, dict[str, float]]:
@@ -63,23 +60,6 @@ def ranking(discovery: Discovery) -> list[Line]:
         for rank, (one, on_front) in enumerate(zip(best_first, front(best_first), strict=True), 1):
             lines.append({"rank": rank, "front": on_front, **line_of(discovery, one)})
     return lines
-
-
-def write_lines(path: Path, lines: Sequence[Line]) -> None:
-    """CSV; what a row has not is empty."""
-    header = dict.fromkeys(key for line in lines for key in line)
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
-        writer = csv.DictWriter(handle, list(header), restval="")
-        writer.writeheader()
-        writer.writerows({key: _word(value) for key, value in line.items()} for line in lines)
-
-
-def _word(value: Any) -> Any:
-    if isinstance(value, bool):
-        return int(value)
-    if isinstance(value, float):
-        return f"{value:.8g}" if math.isfinite(value) else ""
-    return "" if value is None else value
 
 
 def write_rows(discovery: Discovery, out: Path) -> None:

@@ -17,6 +17,7 @@ from diffxas.relaxation import enclosed
 from diffxas.structure import Structure
 from diffxas.structure_files import read_structures, write_structures
 from samplers.answers import answer_section, beyond_reach, guide_numbers, posterior_numbers
+from samplers.intervals import credible
 from samplers.judged import (
     Row,
     Seen,
@@ -254,19 +255,27 @@ def _write_calibration(out: Path, calibration: Calibration) -> None:
                 out / "figures" / "calibration.png")
 
 
+def _pi_star(setup: Setup, rows: Sequence[Row]) -> dict[str, Any] | None:
+    """The classical estimate by the best fit, and its scatter over the fits of all samples."""
+    best = best_of(rows)
+    if setup.target is None or setup.surrogate is None or setup.surrogate.element != "C" or \
+            best is None or best.offered.fit is None:
+        return None
+    estimate = pi_star_if_covered(setup.target.observation, best.offered.fit)
+    if estimate is None:
+        return None
+    every = [pi_star_if_covered(setup.target.observation, fit) for fit in fits_of(rows)]
+    return {"sp2_fraction": estimate.fraction, "share": estimate.share,
+            "reference": estimate.reference,
+            **credible([one.fraction for one in every if one is not None], (0.0, np.inf))}
+
+
 def summary(setup: Setup, rows: Sequence[Row], free: Sequence[Seen],
             calibration: Calibration | None, reached: bool, warnings: Sequence[str], command: str,
             content: ReportContent) -> dict[str, Any]:
     """The content of ``summary.json``, but for what the guides asked and what it tells."""
     target = setup.target
     best = best_of(rows)
-    pi_star = None
-    if target is not None and best is not None and best.offered.fit and \
-            setup.surrogate is not None and setup.surrogate.element == "C":
-        estimate = pi_star_if_covered(target.observation, best.offered.fit)
-        pi_star = None if estimate is None else {
-            "sp2_fraction": estimate.fraction, "share": estimate.share,
-            "reference": estimate.reference}
     return {
         "samples": [row.numbers(setup) for row in rows],
         "unguided": [{"residual": seen.residual, **seen.bonding} for seen in free],
@@ -287,7 +296,7 @@ def summary(setup: Setup, rows: Sequence[Row], free: Sequence[Seen],
         "arrangement": setup.arrangement.numbers() if setup.arrangement else None,
         **cutoff_record(setup.cutoffs),
         "sigma_on": calibration.sigma_on if calibration else None,
-        "pi_star": pi_star,
+        "pi_star": _pi_star(setup, rows),
         "nuisance": nuisance_summary(target.observation if target else None, fits_of(rows)),
         "versions": dict(content.versions), "weights": setup.weights, "command": command,
         "warnings": list(warnings),

@@ -28,7 +28,16 @@ from diffxas.structure import Structure
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Cell = str | float | int | None
+
+@dataclass(frozen=True)
+class Link:
+    """A table entry that leads to a file beside the page, such as ``film/report.html``."""
+
+    text: str
+    href: str
+
+
+Cell = str | float | int | Link | None
 
 MAXIMUM_ATOMS_SHOWN = 5000
 """Of larger structures a cube around the middle is shown, and a slice through the whole."""
@@ -151,6 +160,7 @@ def _page(document: Document, shown: Sequence[_Shown], left_out: int) -> str:
     environment.filters["cell"] = format_cell
     environment.filters["png"] = figure_base64
     environment.filters["width"] = lambda figure: round(96 * figure.get_figwidth())
+    environment.tests["link"] = lambda value: isinstance(value, Link)
     environment.tests["quantity"] = lambda value: isinstance(value, int | float) or value is None
     head = _safe_json({"colours": COORDINATION_COLOURS, "first": document.first_view})
     payload = f'{head[:-1]},"views":[{",".join(one.payload for one in shown)}]}}'
@@ -171,7 +181,7 @@ def format_cell(value: Cell) -> str:
         return "–"  # noqa: RUF001
     if isinstance(value, float):
         return f"{value:.4g}"
-    return str(value)
+    return value.text if isinstance(value, Link) else str(value)
 
 
 def figure_base64(figure: Figure) -> str:
