@@ -36,6 +36,7 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from diffxas.graph import Graph
+from diffxas.lean import Edges, LeanNetwork
 
 L_MAX = 2
 SOFT_CORE = 0.3
@@ -45,7 +46,8 @@ SOFT_CORE = 0.3
 def envelope(r: Tensor, cutoff: float) -> Tensor:
     """1 at r = 0, and 0 with first and second derivative at ``cutoff`` and beyond; (...)."""
     u = (r / cutoff).clamp(max=1.0)
-    return 1 - 28 * u**6 + 48 * u**7 - 21 * u**8
+    cube = u * u * u
+    return 1 - cube * cube * (28 - 48 * u + 21 * u * u)
 
 
 class RadialBasis(nn.Module):
@@ -60,7 +62,38 @@ class RadialBasis(nn.Module):
 
     def forward(self, r: Tensor) -> Tensor:
         """Values of the basis at the distances ``r`` (angstrom)."""
-        return torch.exp(-0.5 * ((r[:, None] - self.centers) / self.width) ** 2)
+        u = (r[:, None] - self.centers) * (0.5**0.5 / self.width)
+        return torch.exp(-u * u)
+
+
+def harmonics(d: Tensor) -> Tensor:
+    """Spherical harmonics up to l = 2, (n, 9), of ``d`` (n, 3), as e3nn orders and scales them.
+
+    Polynomials in d: for directions that are no unit vectors they are those of e3nn's
+    ``spherical_harmonics(..., normalize=False, normalization="component")``.
+    """
+    x, y, z = d.unbind(1)
+    three, fifteen = 3**0.5, 15**0.5
+    x2, y2, z2 = x * x, y * y, z * z
+    return torch.stack([
+        torch.ones_like(x), three * x, three * y, three * z, fifteen * x * z, fifteen * x * y,
+        5**0.5 * (y2 - 0.5 * (x2 + z2)), fifteen * y * z, 0.5 * fifteen * (z2 - x2)], 1)
+
+
+class Radial(nn.Module):
+    """What an edge's vector says: basis (n, n_basis), envelope (n, 1), harmonics (n, 9)."""
+
+    def __init__(self, cutoff: float, n_basis: int) -> None:
+        super().__init__()
+        self.cutoff = float(cutoff)
+        self.basis = RadialBasis(cutoff, n_basis)
+
+    def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """``vectors`` (n_edges, 3), angstrom."""
+        r2 = (vectors * vectors).sum(1)
+        r = (r2 + 1e-12).sqrt()  # finite gradient where two atoms coincide
+        directions = vectors * (r2 + SOFT_CORE**2).rsqrt()[:, None]
+        return self.basis(r), envelope(r, self.cutoff)[:, None], harmonics(directions)
 
 
 @contextmanager
@@ -192,6 +225,13 @@ class Interaction(nn.Module):
         return torch.cat(parts, 1)
 
 
+def _towards(graph: Graph, sites: Tensor) -> Tensor:
+    """Indices of the edges whose centres are among ``sites``."""
+    wanted = torch.zeros(graph.n_atoms, dtype=torch.bool, device=sites.device)
+    wanted[sites] = True
+    return wanted[graph.center].nonzero()[:, 0]
+
+
 class EquivariantNetwork(nn.Module):
     """Species, positions and a condition to equivariant features of every atom.
 
@@ -220,8 +260,9 @@ class EquivariantNetwork(nn.Module):
         self.irreps_out = irreps_of(n_scalars, n_vectors, n_tensors)
         self.embedding = embedding or nn.Embedding(len(elements), n_scalars)
         self.from_condition = nn.Linear(n_condition, n_scalars) if n_condition else None
-        self.basis = RadialBasis(cutoff, n_basis)
+        self.radial = Radial(cutoff, n_basis)
         scalars_only = o3.Irreps([(n_scalars, (0, 1))])
+        self._lean: tuple[tuple[tuple[int, int], ...], LeanNetwork] | None = None
         with _plain_e3nn():
             self.layers = nn.ModuleList(
                 Interaction(
@@ -237,6 +278,42 @@ class EquivariantNetwork(nn.Module):
         """Distance beyond which nothing influences an atom, angstrom."""
         return self.n_layers * self.cutoff
 
+    def begin(self, species: Tensor, condition: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Features before the first layer, (n_atoms, n_scalars), and the condition for layers."""
+        scalars: Tensor = self.embedding(species)
+        if condition is None:
+            condition = scalars.new_zeros(len(scalars), 0)
+        elif self.from_condition is not None:
+            scalars = scalars + self.from_condition(condition)
+        return scalars, condition
+
+    @property
+    def is_lean(self) -> bool:
+        """Whether :mod:`diffxas.lean` does the work: not in training, nor on a GPU."""
+        weight = next(self.layers.parameters())
+        return not weight.requires_grad and weight.device.type == "cpu"
+
+    @property
+    def lean(self) -> LeanNetwork:
+        """The same network for use, with its weights as they are."""
+        state = tuple((p.data_ptr(), p._version) for p in self.parameters())
+        if self._lean is None or self._lean[0] != state:
+            self._lean = state, LeanNetwork(self)
+        return self._lean[1]
+
+    def _lean_forward(self, species: Tensor, vectors: Tensor, graph: Graph,
+                      condition: Tensor | None, sites: Tensor | None) -> Tensor:
+        """See :meth:`forward`."""
+        lean, n = self.lean, len(species)
+        x, condition = lean.begin(species, condition)
+        edges = Edges.of(graph.center, graph.neighbor, vectors, n)
+        for k, layer in enumerate(lean.layers):
+            if sites is not None and k == self.n_layers - 1:
+                some = _towards(graph, sites)
+                edges = Edges.of(graph.center[some], graph.neighbor[some], vectors[some], n)
+            x = layer(x, edges, condition)
+        return lean.end(x)
+
     def forward(
         self, species: Tensor, vectors: Tensor, graph: Graph, condition: Tensor | None = None,
         sites: Tensor | None = None,
@@ -251,26 +328,15 @@ class EquivariantNetwork(nn.Module):
         sites : indices of the atoms whose features are wanted, all by default; the last layer then
             takes only their edges, and the features of other atoms are meaningless
         """
-        r2 = (vectors**2).sum(1)
-        r = (r2 + 1e-12).sqrt()  # finite gradient where two atoms coincide
-        directions = vectors / (r2 + SOFT_CORE**2).sqrt()[:, None]
-        harmonics = o3.spherical_harmonics(
-            list(range(L_MAX + 1)), directions, normalize=False, normalization="component"
-        )
-        basis, fade = self.basis(r), envelope(r, self.cutoff)[:, None]
-        scalars = self.embedding(species)
-        if condition is None:
-            condition = scalars.new_zeros(len(scalars), 0)
-        elif self.from_condition is not None:
-            scalars = scalars + self.from_condition(condition)
-        x = scalars
+        if self.is_lean:
+            return self._lean_forward(species, vectors, graph, condition, sites)
+        x, condition = self.begin(species, condition)
+        geometry = self.radial(vectors)
         for k, layer in enumerate(self.layers):
             if sites is not None and k == self.n_layers - 1:
-                wanted = torch.zeros(len(species), dtype=torch.bool, device=sites.device)
-                wanted[sites] = True
-                edges = wanted[graph.center].nonzero()[:, 0]
+                edges = _towards(graph, sites)
                 graph = graph.subset(edges)
-                basis, fade, harmonics = basis[edges], fade[edges], harmonics[edges]
-            x = layer(x, graph, basis, fade, harmonics, condition)
+                geometry = tuple(one[edges] for one in geometry)
+            x = layer(x, graph, *geometry, condition)
         assert x.shape == (len(species), self.irreps_out.dim)
         return x

@@ -1,0 +1,302 @@
+r"""The network of :mod:`diffxas.network` for use rather than training: the same function, faster.
+
+Features are kept component by component, a tensor for each l of (n_atoms, 2 l + 1, channels), so
+that a linear map that mixes channels is one matrix product. The message
+
+    m_i = sum_j f(r_ij) W(r_ij, s_i, s_j, c_i) * [L x_j (x) Y(r_ij)]
+
+has some 350 numbers an edge, which written out for all edges cost more to move than to compute.
+Here edges are taken in blocks of centres: the radial network's matrix products are torch's, and
+products with Y are added to the sum of their centre at once by compiled loops
+(:mod:`diffxas.edge_sums`). Derivatives are taken likewise, from what is computed again block by
+block: memory does not grow with the number of edges, forwards or backwards. Sums run in the order
+of the edges in one thread, so the same edges give the same bits.
+
+Centres may be fewer than the atoms that send: they are the first rows of the features. That is what
+a tile of a large cell needs (:mod:`samplers.tiling`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import numpy as np
+import torch
+from e3nn import o3
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import linear, silu
+
+if TYPE_CHECKING:
+    from diffxas.network import EquivariantNetwork, Interaction
+
+EDGES_AT_ONCE = 2048
+"""About so many edges a block: their weights (1.3 MB) stay in the cache."""
+
+
+class Features(NamedTuple):
+    """Features of atoms: (n_atoms, 1, channels), (n_atoms, 3, ...) and (n_atoms, 5, ...)."""
+
+    scalars: Tensor
+    vectors: Tensor
+    tensors: Tensor
+
+    def first(self, n: int) -> Features:
+        """Those of the first ``n`` atoms."""
+        return Features(*(block[:n] for block in self))
+
+    def rows(self, which: Tensor) -> Features:
+        """Those of some atoms."""
+        return Features(*(block.index_select(0, which) for block in self))
+
+
+@dataclass(frozen=True)
+class Edges:
+    """Edges sorted by centre.
+
+    Attributes
+    ----------
+    start : (n_centres + 1,) int64, numpy; the edges of centre i are ``start[i]:start[i + 1]``
+    center : (n_edges,) int64, rising
+    neighbor : (n_edges,) int64, rows of the features that are sent
+    vectors : (n_edges, 3), angstrom, from the centre to the neighbour
+    """
+
+    start: np.ndarray
+    center: Tensor
+    neighbor: Tensor
+    vectors: Tensor
+
+    @classmethod
+    def of(cls, center: Tensor, neighbor: Tensor, vectors: Tensor, n_centres: int) -> Edges:
+        """Sort edges by centre, where they are not."""
+        if len(center) > 1 and not bool((center[1:] >= center[:-1]).all()):
+            order = torch.argsort(center, stable=True)
+            center, neighbor, vectors = center[order], neighbor[order], vectors[order]
+        start = np.zeros(n_centres + 1, dtype=np.int64)
+        np.cumsum(torch.bincount(center, minlength=n_centres).numpy(), out=start[1:])
+        return cls(start, center, neighbor, vectors)
+
+    @property
+    def n_centres(self) -> int:
+        """Number of atoms that receive."""
+        return len(self.start) - 1
+
+    def blocks(self) -> list[tuple[int, int]]:
+        """Ranges of centres with about EDGES_AT_ONCE edges each."""
+        bounds, first = [], 0
+        while first < self.n_centres:
+            last = int(np.searchsorted(self.start, self.start[first] + EDGES_AT_ONCE, "right")) - 1
+            last = min(max(last, first + 1), self.n_centres)
+            bounds.append((first, last))
+            first = last
+        return bounds
+
+
+Matrices = list[Tensor | None]
+
+
+class LeanLayer:
+    """One layer; see :class:`diffxas.network.Interaction`, whose weights it holds."""
+
+    def __init__(self, layer: Interaction, radial: Any) -> None:
+        self.layer, self.radial = layer, radial
+        self.scale = layer.scale
+        self.up, self.gather = _matrices(layer.up), _matrices(layer.gather)
+        self.keep, self.skip = _matrices(layer.keep), _matrices(layer.skip)
+        self.down, self.mix_linear = _matrices(layer.down), _matrices(layer.mix_linear)
+        self.mix_product = _matrices(layer.mix_product)
+        self.sizes = np.array([mul for mul, _ in layer.product_on_edges.irreps_in1] + [0, 0],
+                              dtype=np.int64)[:5]
+        self.paths = _paths(layer.product_on_nodes)
+        self.n_scalars, self.repeats = layer.n_scalars, [mul for _, mul in layer.repeats]
+
+    def __call__(self, x: Features, edges: Edges, c: Tensor) -> Features:
+        """Features of the centres after the layer.
+
+        Parameters
+        ----------
+        x : of the centres and then of any others that send
+        c : (n_centres, n_condition)
+        """
+        n, layer = edges.n_centres, self.layer
+        s = x.scalars[:, 0]
+        to_center = layer.from_center(torch.cat([s[:n], c], 1))
+        sent = _linear(x, self.up)
+        m = Features(*_Messages.apply(*sent, to_center, layer.from_neighbor(s), edges.vectors,
+                                      edges, self))
+        x = x.first(n)
+        gathered = [None if a is None else a * self.scale for a in _mapped(m, self.gather)]
+        h = _sum(gathered, _mapped(x, self.keep))
+        h = Features(silu(h.scalars), h.vectors, h.tensors)
+        p = _linear(h, self.down)
+        flat = torch.cat([block.flatten(1) for block in p], 1)
+        size = (1 + flat.square().mean(1)).rsqrt()[:, None, None]
+        products = self._products(Features(*(block * size for block in p)))
+        update = [a + b for a, b in zip(_linear(h, self.mix_linear),
+                                        _linear(products, self.mix_product), strict=True)]
+        gate = torch.tanh(layer.gate(torch.cat([h.scalars[:, 0], c], 1)))[:, None]
+        gates = gate.split(self.repeats, -1)
+        gated = [g * one for g, one in zip(gates, update, strict=True)]
+        return _sum(_mapped(x, self.skip), gated)
+
+    def _products(self, p: Features) -> Features:
+        """p (x) p channel by channel, paths of one l side by side."""
+        found: list[list[Tensor]] = [[], [], []]
+        outer: dict[tuple[int, int], Tensor] = {}
+        for a, b, out, table, weight in self.paths:
+            if a == 0:
+                value = p[0] * p[b]
+            else:
+                if (a, b) not in outer:
+                    outer[a, b] = (p[a][:, :, None] * p[b][:, None]).flatten(1, 2)
+                value = torch.matmul(table, outer[a, b])
+            found[out].append(value * weight)
+        return Features(*(torch.cat(blocks, 2) for blocks in found))
+
+
+def _matrices(module: o3.Linear) -> Matrices:
+    """(channels out, channels in) of every l, blocks of one l side by side; None where none."""
+    ins, outs = module.irreps_in, module.irreps_out
+    found: list[Tensor | None] = []
+    for degree in range(3):
+        rows = [k for k, (_, ir) in enumerate(ins) if ir.l == degree]
+        columns = [k for k, (_, ir) in enumerate(outs) if ir.l == degree]
+        if not rows or not columns:
+            found.append(None)
+            continue
+        weights = {(i.i_in, i.i_out): view * i.path_weight
+                   for i, view in zip(module.instructions, module.weight_views(), strict=True)}
+        found.append(torch.cat([torch.cat([weights[a, b] for b in columns], 1) for a in rows], 0)
+                     .T.contiguous())
+    return found
+
+
+def _mapped(x: Features, matrices: Matrices) -> list[Tensor | None]:
+    """The map of every l; None where there is none."""
+    return [None if w is None or block.shape[2] == 0 else linear(block, w)
+            for block, w in zip(x, matrices, strict=True)]
+
+
+def _linear(x: Features, matrices: Matrices) -> Features:
+    """The map; (n_atoms, components, 0) where it has no such l."""
+    return Features(*(block.new_zeros(len(block), block.shape[1], 0) if out is None else out
+                      for block, out in zip(x, _mapped(x, matrices), strict=True)))
+
+
+def _sum(one: Sequence[Tensor | None], other: Sequence[Tensor | None]) -> Features:
+    """The sum of what is there; of every l there is one or the other."""
+    parts = [[part for part in pair if part is not None] for pair in zip(one, other, strict=True)]
+    return Features(*(there[0] if len(there) == 1 else there[0] + there[1] for there in parts))
+
+
+def _paths(product: o3.TensorProduct) -> list[tuple[int, int, int, Tensor, Tensor]]:
+    """l of both factors and of the result, Clebsch-Gordan table (2 l + 1, a b), channel weights."""
+    found, start = [], 0
+    weights = product.weight
+    for i in product.instructions:
+        mul = product.irreps_in1[i.i_in1].mul
+        a, b = product.irreps_in1[i.i_in1].ir.l, product.irreps_in2[i.i_in2].ir.l
+        out = product.irreps_out[i.i_out].ir.l
+        table = o3.wigner_3j(a, b, out, dtype=weights.dtype, device=weights.device)
+        weight = weights[start : start + mul] * i.path_weight
+        start += mul
+        if a == 0:  # s p: the table is the identity over sqrt(2 l + 1)
+            weight = weight * float(table[0, 0, 0])
+        found.append((a, b, out, table.flatten(0, 1).T.contiguous(), weight))
+    return found
+
+
+class _Messages(torch.autograd.Function):
+    """The sum; gradients to features, hidden parts and vectors, none to the layer's weights."""
+
+    @staticmethod
+    def forward(ctx: Any, s: Tensor, v: Tensor, t: Tensor, to_center: Tensor, to_neighbor: Tensor,
+                vectors: Tensor, edges: Edges, lean: LeanLayer) -> tuple[Tensor, ...]:
+        from diffxas.edge_sums import gather
+
+        s, v, t = s.contiguous(), v.contiguous(), t.contiguous()
+        ctx.save_for_backward(s, v, t, to_center, to_neighbor, vectors)
+        ctx.rest = edges, lean
+        n0, n1, n2, nv, nt = (int(k) for k in lean.sizes)
+        n = edges.n_centres
+        out = tuple(s.new_zeros(n, dim, mul)
+                    for dim, mul in ((1, n0 + nv + nt), (3, n1 + nv), (5, n2 + nt)))
+        for first, last in edges.blocks():
+            part = slice(int(edges.start[first]), int(edges.start[last]))
+            basis, fade, harmonics = lean.radial(vectors[part])
+            hidden = _hidden(lean, basis, to_center, to_neighbor, edges, part)
+            weights = lean.layer.to_weights(silu(hidden, inplace=True)).mul_(fade)
+            gather(lean.sizes, edges.start, first, last, edges.neighbor.numpy(),
+                   s[:, 0].numpy(), v.numpy(), t.numpy(), weights.numpy(), harmonics.numpy(),
+                   out[0][:, 0].numpy(), out[1].numpy(), out[2].numpy())
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        from diffxas.edge_sums import scatter
+
+        s, v, t, to_center, to_neighbor, vectors = ctx.saved_tensors
+        edges, lean = ctx.rest
+        g = [one.contiguous() for one in gradients]
+        d = [torch.zeros_like(one) for one in (s, v, t)]
+        d_center, d_neighbor = torch.zeros_like(to_center), torch.zeros_like(to_neighbor)
+        d_vectors = torch.empty_like(vectors)
+        layer = lean.layer
+        for first, last in edges.blocks():
+            part = slice(int(edges.start[first]), int(edges.start[last]))
+            with torch.enable_grad():
+                some = vectors[part].detach().requires_grad_(True)
+                geometry = lean.radial(some)
+            basis, fade, harmonics = (one.detach() for one in geometry)
+            before = _hidden(lean, basis, to_center, to_neighbor, edges, part)
+            gate = torch.sigmoid(before)
+            hidden = before * gate
+            raw = layer.to_weights(hidden)
+            weights = raw * fade
+            d_weights, d_harmonics = torch.zeros_like(weights), torch.zeros_like(harmonics)
+            scatter(lean.sizes, edges.start, first, last, edges.neighbor.numpy(),
+                    s[:, 0].numpy(), v.numpy(), t.numpy(), weights.numpy(), harmonics.numpy(),
+                    g[0][:, 0].numpy(), g[1].numpy(), g[2].numpy(), d_weights.numpy(),
+                    d_harmonics.numpy(), d[0][:, 0].numpy(), d[1].numpy(), d[2].numpy())
+            d_fade = (d_weights * raw).sum(1, keepdim=True)
+            d_hidden = (d_weights * fade) @ layer.to_weights.weight
+            d_before = d_hidden * (gate + hidden * (1 - gate))
+            d_center.index_add_(0, edges.center[part], d_before)
+            d_neighbor.index_add_(0, edges.neighbor[part], d_before)
+            (d_vectors[part],) = torch.autograd.grad(
+                geometry, some, [d_before @ layer.from_basis.weight, d_fade, d_harmonics])
+        return (*d, d_center, d_neighbor, d_vectors, None, None)
+
+
+def _hidden(lean: LeanLayer, basis: Tensor, to_center: Tensor, to_neighbor: Tensor,
+            edges: Edges, part: slice) -> Tensor:
+    """The radial network before its nonlinearity, (n_edges, hidden)."""
+    hidden: Tensor = lean.layer.from_basis(basis)
+    hidden += to_center.index_select(0, edges.center[part])
+    hidden += to_neighbor.index_select(0, edges.neighbor[part])
+    return hidden
+
+
+class LeanNetwork:
+    """The trunk without its training: embedding, layers, features in e3nn's order at the end."""
+
+    def __init__(self, network: EquivariantNetwork) -> None:
+        self.network = network
+        self.layers = [LeanLayer(cast("Interaction", layer), network.radial)
+                       for layer in network.layers]
+
+    def begin(self, species: Tensor, condition: Tensor | None) -> tuple[Features, Tensor]:
+        """Features before the first layer, and the condition that every layer takes."""
+        scalars, condition = self.network.begin(species, condition)
+        n = len(scalars)
+        return Features(scalars[:, None], scalars.new_zeros(n, 3, 0),
+                        scalars.new_zeros(n, 5, 0)), condition
+
+    @staticmethod
+    def end(x: Features) -> Tensor:
+        """As e3nn orders them: (n_atoms, irreps_out.dim)."""
+        return torch.cat([block.transpose(1, 2).flatten(1) for block in x], 1)
