@@ -26,7 +26,7 @@ Density is not an input: it shows in the neighbourhoods, so D is a local functio
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -38,6 +38,7 @@ from diffxas.errors import InputError
 from diffxas.graph import Graph, build_graph
 from diffxas.network import EquivariantNetwork
 from diffxas.structure import Structure
+from diffxas.tiled import TiledNetwork, is_tiled
 
 SIGMA_BOND = 0.6
 """Noise (angstrom) at which an atom no longer remembers its site."""
@@ -112,7 +113,12 @@ class PriorNetwork(nn.Module):
         )
         self.to_vector = o3.Linear(self.trunk.irreps_out, o3.Irreps("1x1o"))
 
-    def _condition(self, sigma: Tensor, kind: Tensor) -> Tensor:
+    def head(self, features: Tensor, condition: Tensor) -> Tensor:
+        """Displacement of atoms before its scale, (n_atoms, 3)."""
+        displacement: Tensor = self.to_vector(features)
+        return displacement
+
+    def condition(self, sigma: Tensor, kind: Tensor) -> Tensor:
         """Fourier features of log sigma plus the kind's embedding, (n_atoms, 2 N_WAVES)."""
         position = sigma.log() / math.log(self.config.sigma_max / self.config.sigma_min)
         angles = position[:, None] * torch.linspace(
@@ -133,7 +139,7 @@ class PriorNetwork(nn.Module):
         species, kind : (n_atoms,) int64, indices into the config's lists
         graph : edges of ``x_t`` within the cutoff
         """
-        features = self.trunk(species, graph.vectors(x_t), graph, self._condition(sigma, kind))
+        features = self.trunk(species, graph.vectors(x_t), graph, self.condition(sigma, kind))
         x_0 = x_t + c_out(sigma)[:, None] * self.to_vector(features)
         assert x_0.shape == x_t.shape
         return x_0
@@ -169,19 +175,29 @@ def species_indices(symbols: Sequence[str], elements: Sequence[str], model: str)
 class PriorDenoiser:
     """The prior for one system (species, cell, kind): a :class:`Denoiser`.
 
-    The graph is rebuilt at every call, from the positions of that call.
+    The graph is rebuilt at every call, from the positions of that call. Cells of more than
+    :data:`diffxas.tiles.ATOMS_PER_TILE` atoms are taken in tiles (:mod:`diffxas.tiled`).
+
+    Parameters
+    ----------
+    tiled : makes the tiled network, such as one whose tiles are worked at elsewhere
     """
 
-    def __init__(self, network: PriorNetwork, system: Structure, kind: str = ANY) -> None:
+    def __init__(self, network: PriorNetwork, system: Structure, kind: str = ANY,
+                 tiled: type[TiledNetwork] | Callable[..., TiledNetwork] = TiledNetwork) -> None:
         self.network = network
         self.system = system
         parameter = next(network.parameters())
         self.dtype, self.device = parameter.dtype, parameter.device
         self.species = network.species_of(system).to(self.device)
         self.kind = torch.full_like(self.species, network.kind_index(kind))
+        self.tiled = tiled(network.trunk, network.head, system, self.species) if is_tiled(
+            network.trunk, len(system)) else None
 
     def __call__(self, x_t: Tensor, sigma: float) -> Tensor:
         """See :class:`Denoiser`; differentiable in ``x_t``."""
+        if self.tiled is not None:
+            return self._tiled(self.tiled, x_t, sigma)
         system = self.system.with_positions(x_t.detach().cpu().numpy())
         graph = build_graph(
             system, self.network.config.cutoff, dtype=self.dtype, device=self.device
@@ -191,3 +207,11 @@ class PriorDenoiser:
             x_t.to(self.device, self.dtype), levels, self.species, self.kind, graph
         )
         return x_0.to(x_t.device, x_t.dtype)
+
+    def _tiled(self, tiled: TiledNetwork, x_t: Tensor, sigma: float) -> Tensor:
+        """The same, tile by tile."""
+        x = x_t.to(self.dtype)
+        level = torch.full((1,), float(sigma), dtype=self.dtype)
+        condition = self.network.condition(level, self.kind[:1]).expand(len(x), -1)
+        x_0 = x + c_out(level) * tiled(x, condition)
+        return x_0.to(x_t.dtype)

@@ -42,6 +42,7 @@ from diffxas.errors import InputError
 from diffxas.graph import Graph, build_graph
 from diffxas.network import EquivariantNetwork
 from diffxas.structure import Structure
+from diffxas.tiled import TiledNetwork, is_tiled
 from diffxas.weights import find_model, read_config, read_tensors, shipped_names
 from surrogates.base import Surrogate, placed
 from surrogates.loading import SHIPPED
@@ -146,17 +147,21 @@ class NoisedNetwork(nn.Module):
         """
         c = self.condition(sigma)
         some = sites if len(sites) < len(species) else None
-        x = self.trunk(species, graph.vectors(x_t), graph, c, sites=some)[sites]
+        return self.head(self.trunk(species, graph.vectors(x_t), graph, c, sites=some)[sites],
+                         c[sites])
+
+    def head(self, x: Tensor, c: Tensor) -> Tensor:
+        """Coefficients from the trunk's features (n, irreps_out.dim) and conditions of atoms."""
         invariants = []
         for (mul, ir), part in zip(self.trunk.irreps_out, self.trunk.irreps_out.slices(),
                                    strict=True):
             block = x[:, part].reshape(len(x), mul, ir.dim)
             invariants.append(block[..., 0] if ir.l == 0 else block.square().sum(-1))
-        hidden = torch.cat([self.norm(torch.cat(invariants, 1)), c[sites]], 1)
+        hidden = torch.cat([self.norm(torch.cat(invariants, 1)), c], 1)
         hidden = silu(self.second(silu(self.first(hidden))))
         bound = COEFFICIENT_BOUND
         a: Tensor = bound * torch.tanh(self.third(hidden) / bound)
-        assert a.shape == (len(sites), self.config.n_components)
+        assert a.shape == (len(x), self.config.n_components)
         return a
 
     def spectra(self, coefficients: Tensor) -> Tensor:
@@ -208,6 +213,8 @@ class NoisedSurrogate:
         system : species and cell; its positions are not read
         """
         parameter = next(self.network.parameters())
+        if is_tiled(self.network.trunk, len(x_t)):
+            return self._tiled(x_t, sigma, system)
         graph = build_graph(placed(system, x_t), self.config.cutoff, dtype=parameter.dtype,
                             device=parameter.device)
         species = species_indices(system.symbols, self.config.elements, "noise-aware surrogate")
@@ -217,6 +224,16 @@ class NoisedSurrogate:
         spectra = self.network.spectra(self.network(
             x, levels, species.to(x.device), graph, torch.as_tensor(sites, device=x.device)))
         return spectra.to(x_t.device, x_t.dtype)
+
+    def _tiled(self, x_t: Tensor, sigma: float, system: Structure) -> Tensor:
+        """The same, tile by tile."""
+        species = species_indices(system.symbols, self.config.elements, "noise-aware surrogate")
+        sites = np.flatnonzero(np.array(system.symbols) == self.config.absorber)
+        tiled = TiledNetwork(self.network.trunk, self.network.head, system, species)
+        x = x_t.to(next(self.network.parameters()).dtype)
+        condition = self.network.condition(torch.full((1,), float(sigma), dtype=x.dtype))
+        coefficients = tiled(x, condition.expand(len(x), -1))[torch.as_tensor(sites)]
+        return self.network.spectra(coefficients).to(x_t.dtype)
 
     def mean_covariance(self, sigma: float, n_sites: int) -> np.ndarray:
         """Cov[v | x_t] of the mean over so many sites, (n_grid, n_grid)."""

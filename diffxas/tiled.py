@@ -1,0 +1,153 @@
+r"""A network over a cell of any size: layer by layer, tile by tile.
+
+Every layer needs the features of atoms within one cutoff. All tiles take a layer, then all take the
+next: features of other tiles' atoms are read from where those tiles left them, so no work is done
+twice (a halo of all layers would be ten times the cell for tiles of some thousand atoms and five
+layers of 3.7 angstrom). What is held is the features of two layers, and the edges. The result is
+that of the whole cell, to rounding.
+
+The gradient takes the features before every layer, which are kept, and goes through layers and
+tiles in the reverse order, each computed again: its memory is that of the features and one tile.
+Sums over tiles run in their order, so the result does not depend on who computed them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from diffxas.lean import Edges, Features
+from diffxas.network import EquivariantNetwork
+from diffxas.structure import Structure
+from diffxas.tiles import ATOMS_PER_TILE, Partition, Tile
+
+Head = Callable[[Tensor, Tensor], Tensor]
+"""Features of atoms (n, irreps_out.dim) and their conditions (n, n_condition) -> (n, n_out)."""
+
+
+class TiledNetwork:
+    """What a network says of every atom of a system.
+
+    Parameters
+    ----------
+    network : not in training, on a CPU
+    head : what is made of the last features of an atom
+    system : cell; its positions are not read
+    species : (n_atoms,) int64
+    atoms_per_tile : about so many
+    """
+
+    def __init__(self, network: EquivariantNetwork, head: Head, system: Structure,
+                 species: Tensor, atoms_per_tile: int = ATOMS_PER_TILE) -> None:
+        assert network.is_lean, "a network in training is not tiled"
+        self.network, self.head = network, head
+        self.species, self.cell = species, np.asarray(system.cell)
+        self.partition = Partition.of(system.cell, system.pbc, len(species), atoms_per_tile)
+
+    def __call__(self, positions: Tensor, condition: Tensor) -> Tensor:
+        """What the head says, (n_atoms, n_out).
+
+        Parameters
+        ----------
+        positions : (n_atoms, 3), angstrom; differentiable
+        condition : (n_atoms, n_condition)
+        """
+        if torch.is_grad_enabled() and positions.requires_grad:
+            out: Tensor = _Tiled.apply(positions, condition, self)
+            return out
+        return self.forward(positions, condition)
+
+    def forward(self, positions: Tensor, condition: Tensor,
+                before: list[Features] | None = None,
+                tiles: list[Tile] | None = None) -> Tensor:
+        """The same without a gradient; features before every layer are left in ``before``."""
+        if tiles is None:
+            tiles = self.tiles(positions)
+        lean, n = self.network.lean, len(positions)
+        x, c = lean.begin(self.species, condition)
+        said = positions.new_empty(0)
+        for k, layer in enumerate(lean.layers):
+            if before is not None:
+                before.append(x)
+            is_last = k == len(lean.layers) - 1
+            shapes = zip((1, 3, 5), layer.repeats, strict=True)
+            after = Features(*(positions.new_empty(0 if is_last else n, *shape)
+                               for shape in shapes))
+            for tile in tiles:
+                rows, owned = torch.from_numpy(tile.rows), torch.from_numpy(tile.owned)
+                edges = tile.edges(positions.index_select(0, rows), self.cell)
+                found = lean.layers[k](x.rows(rows), edges, c.index_select(0, owned))
+                if is_last:
+                    part = self.head(lean.end(found), condition.index_select(0, owned))
+                    said = said if len(said) else positions.new_empty(n, part.shape[1])
+                    said[owned] = part
+                    continue
+                for whole, block in zip(after, found, strict=True):
+                    whole[owned] = block
+            x = after
+        return said
+
+    def tiles(self, positions: Tensor) -> list[Tile]:
+        """Cut the cell as its atoms lie, (n_atoms, 3) angstrom."""
+        cut = self.partition.cut(positions.detach().double().numpy())
+        return [cut.tile(k, self.network.cutoff) for k in range(self.partition.n_tiles)]
+
+    def pull_back(self, gradient: Tensor, before: Sequence[Features], positions: Tensor,
+                  condition: Tensor, tiles: Sequence[Tile]) -> Tensor:
+        """The gradient in the positions, given that in what the head says."""
+        lean = self.network.lean
+        _, c = lean.begin(self.species, condition)
+        of_positions = torch.zeros_like(positions)
+        of_after: Features | None = None
+        for k in reversed(range(len(lean.layers))):
+            of_before = Features(*(torch.zeros_like(block) for block in before[k]))
+            for tile in tiles:
+                rows, owned = torch.from_numpy(tile.rows), torch.from_numpy(tile.owned)
+                with torch.enable_grad():
+                    x = Features(*(block.requires_grad_(True) for block in before[k].rows(rows)))
+                    some = positions.index_select(0, rows).requires_grad_(True)
+                    edges: Edges = tile.edges(some, self.cell)
+                    found = lean.layers[k](x, edges, c.index_select(0, owned))
+                    if of_after is None:
+                        outputs = [self.head(lean.end(found), condition.index_select(0, owned))]
+                        given = [gradient.index_select(0, owned)]
+                    else:
+                        outputs = list(found)
+                        given = [block.index_select(0, owned) for block in of_after]
+                parts = torch.autograd.grad(outputs, [some, *x], given, allow_unused=True)
+                for whole, part in zip((of_positions, *of_before), parts, strict=True):
+                    if part is not None:
+                        whole.index_add_(0, rows, part)
+            of_after = of_before
+        return of_positions
+
+
+class _Tiled(torch.autograd.Function):
+    """The head's words, with the gradient in the positions tile by tile."""
+
+    @staticmethod
+    def forward(ctx: Any, positions: Tensor, condition: Tensor, tiled: TiledNetwork) -> Tensor:
+        before: list[Features] = []
+        tiles = tiled.tiles(positions)
+        said = tiled.forward(positions, condition, before, tiles)
+        ctx.save_for_backward(positions, condition)
+        ctx.rest = tiled, tiles, before
+        return said
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        positions, condition = ctx.saved_tensors
+        tiled, tiles, before = ctx.rest
+        found = tiled.pull_back(gradients[0], before, positions.detach(), condition.detach(), tiles)
+        return found, None, None
+
+
+def is_tiled(network: EquivariantNetwork, n_atoms: int) -> bool:
+    """Whether a system of so many atoms is taken in tiles."""
+    return network.is_lean and n_atoms > ATOMS_PER_TILE
