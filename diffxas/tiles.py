@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -97,18 +96,19 @@ class CutCell:
         images = np.concatenate([np.zeros((len(owned), 3)), shift])
         places = (self.fractional[atoms] + images) @ self.partition.cell
         foreign = np.unique(around[self.tile_of[around] != number])
-        row = np.concatenate([np.arange(len(owned)), self._rows(around, owned, foreign, number)])
-        return Outline(number, owned, foreign, places, row,
-                       (images - self.home[atoms]).astype(np.int16), cutoff)
-
-    def _rows(self, around: np.ndarray, owned: np.ndarray, foreign: np.ndarray,
-              number: int) -> np.ndarray:
-        """Rows of the atoms around, counted through the tile's own and then the foreign ones."""
+        senders = self.tile_of[foreign]
+        order = np.argsort(senders, kind="stable")
+        rank = np.empty(len(foreign), dtype=np.int64)
+        rank[order] = np.arange(len(foreign))
         own = self.tile_of[around] == number
-        rows = np.empty(len(around), dtype=np.int64)
-        rows[own] = np.searchsorted(owned, around[own])  # owned rises: the sorting is stable
-        rows[~own] = len(owned) + np.searchsorted(foreign, around[~own])
-        return rows
+        row = np.empty(len(around), dtype=np.int64)
+        row[own] = np.searchsorted(owned, around[own])  # owned rises: the sorting is stable
+        row[~own] = len(owned) + rank[np.searchsorted(foreign, around[~own])]
+        parts = tuple((int(u), np.searchsorted(self.members[u], foreign[senders == u]))
+                      for u in np.unique(senders))
+        return Outline(number, owned, foreign[order], parts, places,
+                       np.concatenate([np.arange(len(owned)), row]),
+                       (images - self.home[atoms]).astype(np.int16), cutoff)
 
     def _around(self, number: int, cutoff: float) -> tuple[np.ndarray, np.ndarray]:
         """Atoms within ``cutoff`` of a box, and the cells that their images lie in."""
@@ -153,6 +153,7 @@ class Outline:
     Attributes
     ----------
     number, owned, foreign : see :class:`Tile`
+    parts : tile and rows of its own atoms that ``foreign`` is made of, in its order
     places : (n, 3), angstrom, of the owned atoms and of the images around
     row : (n,) int64, of ``owned`` followed by ``foreign``
     shift : (n, 3) int16, cells from the atom's position as given to the place
@@ -162,10 +163,16 @@ class Outline:
     number: int
     owned: np.ndarray
     foreign: np.ndarray
+    parts: tuple[tuple[int, np.ndarray], ...]
     places: np.ndarray
     row: np.ndarray
     shift: np.ndarray
     cutoff: float
+
+    @property
+    def rows(self) -> np.ndarray:
+        """As of :class:`Tile`."""
+        return np.concatenate([self.owned, self.foreign])
 
     def tile(self) -> Tile:
         """Find the edges."""
@@ -189,7 +196,7 @@ class Tile:
     ----------
     number : of the tile
     owned : (n_owned,) int64, atoms of the cell, rising
-    foreign : (n_foreign,) int64, atoms of other tiles that send, rising
+    foreign : (n_foreign,) int64, atoms of other tiles that send, tile by tile
     start : (n_owned + 1,) int64; edges of owned atom i are ``start[i]:start[i + 1]``
     neighbor : (n_edges,) int32, rows of ``owned`` followed by ``foreign``
     shift : (n_edges, 3) int16, multiples of the lattice vectors
@@ -202,7 +209,7 @@ class Tile:
     neighbor: np.ndarray
     shift: np.ndarray
 
-    @cached_property
+    @property
     def rows(self) -> np.ndarray:
         """Atoms of the cell that the tile looks at, (n_owned + n_foreign,) int64."""
         return np.concatenate([self.owned, self.foreign])
