@@ -94,6 +94,10 @@ class RunFolder:
         with replacing(self.path / WORK / f"{name}.npz") as temporary:
             np.savez(temporary, values=np.array(json.dumps(record.values)), **record.arrays)  # type: ignore[arg-type]
 
+    def remove(self, name: str) -> None:
+        """Forget a record, if it is there."""
+        (self.path / WORK / f"{name}.npz").unlink(missing_ok=True)
+
     def finish(self) -> None:
         """Remove what only resuming needed."""
         shutil.rmtree(self.path / WORK, ignore_errors=True)

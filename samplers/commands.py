@@ -27,6 +27,7 @@ from diffxas.command_line import (
 from diffxas.commands import analyse, inspect, quench, relax, train_prior
 from samplers.algorithms import AUTO, NAMES
 from samplers.campaign_command import campaign
+from samplers.cluster import cluster_options
 from samplers.discover_command import discover
 from samplers.evaluate_command import evaluate
 from samplers.generate_request import DEFAULT_PRIOR, FORMATS, request_of
@@ -128,6 +129,7 @@ def train() -> None:
 @cutoff_option
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True,
               help="Where the networks run.")
+@cluster_options
 @click.option("--prior", default=DEFAULT_PRIOR, show_default=True, metavar="NAME|PATH",
               help="Diffusion model: a name that `diffxas models` lists, or a folder.")
 @surrogate_option

@@ -15,6 +15,7 @@ from diffxas.command_line import read_target
 from diffxas.composition import composition_elements
 from diffxas.errors import InputError
 from diffxas.spectrum import Spectrum, parse_edge
+from samplers.cluster import check_cluster_options
 from samplers.geometry import DENSEST, DENSEST_OF_ALL, LOOSEST
 from surrogates.commands import edge_of
 
@@ -120,6 +121,7 @@ def check_request(target: Path | None, options: Mapping[str, Any]) -> None:
     InputError
         On numbers out of range, or neither a target nor ``--no-guidance``.
     """
+    check_cluster_options(options.get("workers"), options.get("scheduler"))
     density, atoms, cell = options["density"], options["atoms"], options["cell"]
     composition = options["composition"]
     elements = ("C",) if composition is None else composition_elements(composition)

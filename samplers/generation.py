@@ -9,38 +9,44 @@ drawn, guided, relaxed, and kept; tables, figures and the report are written, ``
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from diffxas.errors import RunError
-from diffxas.run_folder import Record, RunFolder
+from diffxas.run_folder import RunFolder
 from diffxas.spectrum import Spectrum
 from diffxas.structure import Structure
-from samplers.algorithms import UNGUIDED, find_algorithm
-from samplers.guides.base import Guide, Guides, ObservedGuide
+from samplers.cluster import check_workers, one_thread, open_cluster
+from samplers.drawing import (
+    UNGUIDED_NUMBER,
+    calls_of,
+    denoiser_of,
+    finished,
+    fresh_guides,
+    numbered,
+)
+from samplers.guides.base import ObservedGuide
 from samplers.setup import GenerateOptions, Sample, Setup, set_up
+from samplers.sharing import share_out
 
 if TYPE_CHECKING:
-    from samplers.algorithms.base import Algorithm
     from samplers.calibration import Calibration
     from samplers.evidence import DensityPosterior, DensityPrior
 
 UNGUIDED_SAMPLES = 2
 """Drawn beside the others, to compare with."""
+LARGEST_BESIDE = 2000
+"""Atoms of these at most: what they are compared by are means over atoms."""
 CALIBRATED_ON, CALIBRATED_WITHIN = 4, 0.15
 """Samples of the prior's bank that a guide is calibrated on, and how far (g/cm3) they may be."""
 SAME_CALIBRATION = 0.15
 """g/cm3; samples of a density that is sought share a calibration when they are this near."""
 BANK_DRAWN = 32
 """Unguided samples that are drawn where a density is sought and the prior carries no bank."""
-UNGUIDED_NUMBER = 1_000_000
-"""Unguided samples are numbered from here, so that they share no noise with guided ones."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,16 +83,21 @@ def produce(setup: Setup, folder: RunFolder, progress: bool) -> tuple[Setup, Pro
     with _bar(setup, progress) as advance:
         unguided = []
         if setup.compared:
+            beside = setup.of_atoms(LARGEST_BESIDE)
             numbers = range(UNGUIDED_NUMBER, UNGUIDED_NUMBER + UNGUIDED_SAMPLES)
-            unguided = [_sample(setup, folder, n, False, advance) for n in numbers]
+            made = share_out([(beside, n) for n in numbers], folder, advance)
+            unguided = [_sample(beside, folder, n, None if n in made else advance)
+                        for n in numbers]
         calibrated = _calibrated(setup, carried, unguided, advance)
         samples: list[Sample] = []
-        at = calibrated
-        for n, rho in enumerate(drawn):
+        places, at = [], calibrated
+        for rho in drawn:
             if abs(rho - at.box.density) > SAME_CALIBRATION:
                 at = _calibrated(setup.at_density(rho), carried, unguided, advance)
-            here = at if density is None else moved(at, rho)
-            samples.append(_sample(here, folder, n, setup.guided, advance))
+            places.append(at if density is None else moved(at, rho))
+        made = share_out([(here, n) for n, here in enumerate(places)], folder, advance)
+        for n, here in enumerate(places):
+            samples.append(_sample(here, folder, n, None if n in made else advance))
             _write_finished(setup, folder.path, samples)
     found = [guide.calibration for guide in calibrated.guides if isinstance(guide, ObservedGuide)]
     return calibrated, Produced(samples, unguided, found[0] if found else None, density)
@@ -139,7 +150,7 @@ def _calibrated(setup: Setup, carried: list[Structure], unguided: list[Sample],
         if isinstance(guide, ObservedGuide):
             advance(0, f"calibrating {guide.label}")
             guide.calibration = calibrate(
-                lambda system: _denoiser(replace(setup, system=system)), guide, structures,
+                lambda system: denoiser_of(replace(setup, system=system)), guide, structures,
                 setup.options.seed)
     return replace(setup, guides=guides)
 
@@ -148,15 +159,6 @@ def moved(setup: Setup, density: float) -> Setup:
     """The run at another density, with the calibration that it has."""
     there = setup.at_density(density)
     return replace(there, guides=fresh_guides(setup.guides, there.system))
-
-
-def fresh_guides(guides: Sequence[Guide], system: Structure) -> tuple[Guide, ...]:
-    """The guides for a system, calibrated as they are, without what a walk left in them."""
-    found = tuple(guide.at(system) for guide in guides)
-    for new, old in zip(found, guides, strict=True):
-        if isinstance(new, ObservedGuide) and isinstance(old, ObservedGuide):
-            new.calibration = old.calibration
-    return found
 
 
 def calibration_samples(setup: Setup, carried: list[Structure],
@@ -186,9 +188,9 @@ def _bar(setup: Setup, progress: bool) -> Iterator[Callable[[int, str], None]]:
     """A bar over the denoiser calls of the whole run; yields (calls, what) -> None."""
     from tqdm import tqdm
 
-    total = setup.options.samples * _calls(setup, setup.guided)
+    total = setup.options.samples * calls_of(setup, setup.guided)
     if setup.compared:
-        total += UNGUIDED_SAMPLES * _calls(setup, False)
+        total += UNGUIDED_SAMPLES * calls_of(setup, False)
     with tqdm(total=total, unit="call", disable=not progress) as bar:
         def advance(calls: int, what: str) -> None:
             bar.set_description(what)
@@ -197,36 +199,10 @@ def _bar(setup: Setup, progress: bool) -> Iterator[Callable[[int, str], None]]:
         yield advance
 
 
-def _algorithm(setup: Setup, guided: bool) -> Algorithm:
-    return find_algorithm(setup.options.algorithm if guided else UNGUIDED)
-
-
-def _calls(setup: Setup, guided: bool) -> int:
-    """Denoiser calls of a sample."""
-    return setup.schedule.calls * _algorithm(setup, guided).walks
-
-
-def _denoiser(setup: Setup) -> Any:
-    from diffxas.denoiser import PriorDenoiser
-
-    return PriorDenoiser(setup.prior, setup.system, setup.kind)
-
-
-def _sample(setup: Setup, folder: RunFolder, number: int, guided: bool,
-            advance: Callable[[int, str], None]) -> Sample:
+def _sample(setup: Setup, folder: RunFolder, number: int,
+            advance: Callable[[int, str], None] | None) -> Sample:
     """One sample, from the folder if it was finished before."""
-    unguided = number >= UNGUIDED_NUMBER
-    label = f"unguided {number - UNGUIDED_NUMBER}" if unguided else f"sample {number}"
-    name = label.replace(" ", "_")
-    record = folder.load(name)
-    if record is None:
-        record = _draw(setup, number, guided, lambda: advance(1, label))
-        if not unguided and setup.relaxation is not None:
-            advance(0, f"{label}, relaxing")
-            record = _relaxed(setup, record)
-        folder.save(name, record)
-    else:
-        advance(_calls(setup, guided), label)
+    record = finished(setup, folder, numbered(setup, number), advance or (lambda *_: None))
     sampled = setup.system.with_positions(record.arrays["positions"])
     relaxed = None
     if "relaxed" in record.arrays:
@@ -237,67 +213,6 @@ def _sample(setup: Setup, folder: RunFolder, number: int, guided: bool,
     return Sample(number, sampled, relaxed, record.arrays["trace"],
                   record.values.get("relaxation", {}), record.values["seconds_sampling"],
                   record.values["calls"])
-
-
-def _draw(setup: Setup, number: int, guided: bool, advance: Callable[[], None]) -> Record:
-    """Walk from noise to a structure."""
-    import torch
-
-    from samplers.algorithms.base import Problem
-    from samplers.guidance import guided_schedule
-    from samplers.guides.spectrum import SpectrumGuide
-
-    begun = time.monotonic()
-    guide = Guides(fresh_guides(setup.guides, setup.system)) if guided else None
-    schedule = setup.schedule if guide is None else guided_schedule(setup.schedule)
-    problem = Problem(
-        _denoiser(setup), guide, schedule, lambda n: torch.tensor(_start(setup, n)),
-        setup.options.seed,
-        None if setup.arrangement is None else setup.arrangement.confined)
-    with torch.no_grad():
-        drawn = _algorithm(setup, guided).draw(problem, number, lambda _: advance())
-    positions = drawn.positions.numpy()
-    if not np.isfinite(positions).all():
-        raise RunError(f"positions must stay finite, received NaN in sample {number}: "
-                       f"choose another --seed, and report this")
-    traces = [one.trace for one in (guide.guides if guide else ())
-              if isinstance(one, SpectrumGuide)]
-    trace = np.array(traces[0] if traces else []).reshape(-1, 2)
-    placed = (setup.system.with_positions(positions).wrapped().positions
-              if setup.arrangement is None else setup.arrangement.placed(positions))
-    return Record({"positions": placed, "trace": trace},
-                  {"seconds_sampling": time.monotonic() - begun, "calls": drawn.calls})
-
-
-def _start(setup: Setup, number: int) -> np.ndarray:
-    """Where sample ``number`` begins, (n_atoms, 3), angstrom."""
-    from samplers.start import start_positions
-
-    level, seed = setup.schedule.levels()[0], setup.options.seed
-    if setup.arrangement is not None:
-        return setup.arrangement.start(level, seed, number)
-    return start_positions(setup.box.n_atoms, setup.box.cell, setup.schedule.sigma_max, seed,
-                           number, list(setup.box.composition.values()))
-
-
-def _relaxed(setup: Setup, record: Record) -> Record:
-    """The record with the relaxed structure and the numbers of its relaxation."""
-    from diffxas.relaxation import relax
-
-    assert setup.relaxation is not None
-    result = relax(setup.system.with_positions(record.arrays["positions"]), setup.relaxation)
-    numbers = {
-        "energy_before": result.energy_before, "energy_after": result.energy_after,
-        "energy": result.structure.info.get("energy"), "pressure": result.pressure_gpa,
-        "fmax": result.fmax, "rms_displacement": result.rms_displacement,
-        "converged": result.converged, "failed": result.failed, "message": result.message,
-        "seconds": result.seconds, "potential": result.potential,
-    }
-    arrays = dict(record.arrays)
-    if not result.failed:
-        arrays |= {"relaxed": result.structure.positions, "relaxed_cell": result.structure.cell,
-                   "forces": np.asarray(result.structure.arrays["forces"])}
-    return Record(arrays, {**record.values, "relaxation": numbers})
 
 
 def generate_to(spectrum: Spectrum | None, out: Path, options: GenerateOptions, *,
@@ -330,8 +245,12 @@ def run_in(spectrum: Spectrum | None, out: Path, options: GenerateOptions, comma
         print(f"{key}: {fact}")
     for warning in setup.warnings:
         print(f"Warning: {warning}")
-    setup, produced = produce(setup, folder, progress)
-    answers, code = write_outputs(setup, out, produced, command)
+    with one_thread(), open_cluster(options.workers, options.scheduler) as client:
+        if client is not None:
+            check_workers(client, {f"{kind}:{getattr(options, kind)}": digest
+                                   for kind, digest in setup.weights.items()})
+        setup, produced = produce(replace(setup, client=client), folder, progress)
+        answers, code = write_outputs(setup, out, produced, command)
     folder.finish()
     if progress:
         print(f"Report: {out / 'report.html'}")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from samplers.setup import GenerateOptions
     from samplers.target import Target
 
-UNIMPORTANT = ("device", "formats", "type_order", "charges")
+UNIMPORTANT = ("device", "formats", "type_order", "charges", "workers", "scheduler")
 """Options that change no structure and no number."""
 
 

@@ -22,6 +22,8 @@ from samplers.geometry import Box, resolve_box
 from samplers.temperature import TEMPERATURE
 
 if TYPE_CHECKING:
+    from distributed import Client
+
     from diffxas.denoiser import PriorNetwork
     from diffxas.relaxation import RelaxationOptions
     from samplers.algorithms.base import Algorithm
@@ -54,6 +56,8 @@ class GenerateOptions(Request):
     type_order: tuple[str, ...] | None = None
     charges: Mapping[str, float] | None = None
     device: str = "cpu"
+    workers: int | None = None
+    scheduler: str | None = None
     density_prior: DensityPrior | None = None
     algorithm: str = AUTO
     guide_temperature: float = TEMPERATURE
@@ -83,7 +87,7 @@ class Setup:
     ``surrogate`` is None where there is no target and the default one does not know the elements;
     ``no_spectra`` then says so. ``judge`` scores guided samples and does not guide; None if none is
     known. ``arrangement`` is None where new atoms fill a periodic cell. ``record`` is the prior's
-    ``config.json``.
+    ``config.json``. ``client`` is of the workers that share the work, None without.
     """
 
     options: GenerateOptions
@@ -104,6 +108,7 @@ class Setup:
     identity: dict[str, Any]
     weights: dict[str, str]
     cutoffs: Cutoffs
+    client: Client | None = None
 
     def bonds(self, structure: Structure) -> Pairs:
         """Bonded pairs of a structure, by the run's cutoffs."""
@@ -118,6 +123,15 @@ class Setup:
     def compared(self) -> bool:
         """Whether unguided samples are drawn beside the others."""
         return self.target is not None or self.guided
+
+    def of_atoms(self, most: int) -> Setup:
+        """The same run with so many atoms at most, where they fill a periodic cell alone."""
+        if self.arrangement is not None or self.box.n_atoms <= most:
+            return self
+        box = resolve_box(self.options.composition or self.box.counts, self.box.density, most, None)
+        system = system_of(box)
+        return replace(self, box=box, system=system,
+                       guides=tuple(guide.at(system) for guide in self.guides))
 
     def at_density(self, density: float) -> Setup:
         """The same run at another density (g/cm3): its own cell, tempering and guides."""

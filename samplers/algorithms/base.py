@@ -42,6 +42,7 @@ class Problem:
     schedule : noise levels, temperature and noise of the walk
     start : number of a walk -> (n_atoms, 3), angstrom, at the first level
     seed : key of the counter-based noise
+    after : step of an earlier draw of the same sample, to go on from; algorithms of one walk only
     confine : wraps the denoiser outermost (:mod:`samplers.confined`); None without known parts
     """
 
@@ -51,6 +52,7 @@ class Problem:
     start: Callable[[int], Tensor]
     seed: int
     confine: Callable[[Denoiser], Denoiser] | None = None
+    after: Step | None = None
 
     def confined(self, denoiser: Denoiser) -> Denoiser:
         """A denoiser with the known parts of the answer put in."""

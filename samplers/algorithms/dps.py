@@ -16,7 +16,7 @@ import numpy as np
 
 from samplers.algorithms.base import Drawn, Problem, Watch
 from samplers.guidance import GuidedDenoiser
-from samplers.sampling import Step, walk
+from samplers.sampling import walk
 
 
 class DPS:
@@ -35,8 +35,9 @@ class DPS:
         else:
             guided = GuidedDenoiser(problem.denoiser, problem.guide, schedule)
             denoiser = problem.confined(guided)
-        step: Step | None = None
-        for step in walk(denoiser, problem.start(sample), schedule, problem.seed, sample):
+        step = problem.after
+        for step in walk(denoiser, problem.start(sample), schedule, problem.seed, sample,
+                         problem.after):
             if watch is not None:
                 watch(step)
         assert step is not None, "a schedule has two levels at least"

@@ -28,7 +28,7 @@ from samplers.algorithms.dps import DPS
 from samplers.guidance import bounded_shift
 from samplers.guides.base import Guide, Guides
 from samplers.guides.noised import NoisedGuide, each, noised_form
-from samplers.sampling import SamplingSchedule, Step, walk
+from samplers.sampling import SamplingSchedule, walk
 
 
 class NoiseAwareDenoiser:
@@ -109,9 +109,9 @@ class NoiseAware:
             return DPS().draw(problem, sample, watch)
         guided = NoiseAwareDenoiser(problem.denoiser, [noised_form(g) for g in each(problem.guide)],
                                     problem.schedule)
-        step: Step | None = None
+        step = problem.after
         for step in walk(problem.confined(guided), problem.start(sample), problem.schedule,
-                         problem.seed, sample):
+                         problem.seed, sample, problem.after):
             if watch is not None:
                 watch(step)
         assert step is not None, "a schedule has two levels at least"

@@ -81,6 +81,15 @@ class Guide(ABC):
         return float(np.sqrt(max(0.0, -2.0 * self.reached(structure)["log_likelihood"])))
 
 
+    def state(self) -> dict[str, Any]:
+        """What a walk leaves in the guide from call to call; plain JSON."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Put back what :meth:`state` said."""
+        assert not state, "a guide that keeps something puts it back"
+
+
 class ObservedGuide(Guide):
     """A guide by means over sites.
 

@@ -68,6 +68,15 @@ class SpectrumGuide(ObservedGuide):
         self.theta: dict[str, float] = {}
         self._doubt = 0.0
 
+    def state(self) -> dict[str, Any]:
+        """See :class:`samplers.guides.base.Guide`."""
+        return {"theta": self.theta, "doubt": self._doubt, "trace": self.trace}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """See :class:`samplers.guides.base.Guide`."""
+        self.theta, self._doubt = dict(state["theta"]), float(state["doubt"])
+        self.trace = [(float(a), float(b)) for a, b in state["trace"]]
+
     def at(self, system: Structure) -> SpectrumGuide:
         """See :class:`samplers.guides.base.Guide`."""
         return SpectrumGuide(self.surrogate, self.target, system, self.label, self.temperature)
