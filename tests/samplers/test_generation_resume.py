@@ -9,7 +9,7 @@ import pytest
 from small_runs import OPTIONS, SMALL, cell_spectrum, content
 
 import samplers.sampling
-from samplers import generation
+from samplers import drawing, generation
 from samplers.generation import generate_to
 
 
@@ -54,10 +54,10 @@ def test_ctrl_c_leaves_the_finished_samples_valid_and_the_same_call_resumes(
     assert not any(name.startswith((".", "figures")) and "/" not in name for name in content(out))
 
     drawn = []
-    draw = generation._draw
+    draw = drawing._draw
     with monkeypatch.context() as patch:
-        patch.setattr(generation, "_draw", lambda setup, number, *rest: (
-            drawn.append(number), draw(setup, number, *rest))[1])
+        patch.setattr(drawing, "_draw", lambda setup, folder, one, advance: (
+            drawn.append(one.number), draw(setup, folder, one, advance))[1])
         assert generate_to(cell_spectrum(), out, OPTIONS, progress=False) in (0, 3)
     assert drawn == [1]  # what was finished is not drawn again
     for name in ("structures", "relaxed"):
@@ -70,6 +70,31 @@ def test_ctrl_c_leaves_the_finished_samples_valid_and_the_same_call_resumes(
         assert sample["residual_sampled"] == whole["residual_sampled"]
         assert sample["residual_relaxed"] == whole["residual_relaxed"]
     assert one["sigma_on"] == other["sigma_on"]
+
+
+@pytest.mark.usefixtures("unreported")
+def test_a_walk_goes_on_from_its_last_step(tmp_path, monkeypatch, finished):
+    out = tmp_path / "run"
+    monkeypatch.setattr(drawing, "KEPT_EVERY", 0.0)
+    half = STEPS // 2
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, UNGUIDED * STEPS + half)  # half of sample 0
+        with pytest.raises(KeyboardInterrupt):
+            generate_to(cell_spectrum(), out, OPTIONS, progress=False)
+    assert (out / ".work" / "sample_0.walk.npz").is_file()
+    steps = []
+    step = samplers.sampling.contract
+    with monkeypatch.context() as patch:
+        patch.setattr(samplers.sampling, "contract", lambda *a: (steps.append(1), step(*a))[1])
+        generate_to(cell_spectrum(), out, OPTIONS, progress=False)
+    # The step that was interrupted was not kept.
+    assert len(steps) == STEPS - half + (OPTIONS.samples - 1) * STEPS
+    for name in ("structures", "relaxed"):
+        for resumed, whole in zip(arrays_of(out / f"{name}.extxyz"),
+                                  arrays_of(finished / f"{name}.extxyz"), strict=True):
+            np.testing.assert_array_equal(resumed, whole)
+    one, other = (json.loads((f / "summary.json").read_text()) for f in (out, finished))
+    assert one["nuisance"] == other["nuisance"]
 
 
 @pytest.mark.usefixtures("unreported")
