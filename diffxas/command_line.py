@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import click
 
-from diffxas.errors import InputError, RunError
+from diffxas.errors import DiskFull, InputError, RunError, is_full
 from diffxas.files import check_writable
 from diffxas.spectrum import Spectrum, parse_edge
 
@@ -77,11 +77,21 @@ class DiffxasGroup(click.Group):
         except OSError as error:
             if error.errno in (None, errno.EPIPE):
                 raise
+            if is_full(error):
+                if not isinstance(error, DiskFull):
+                    error = DiskFull(Path(error.filename or ".").absolute())
+                goes_on = "resumes" if _resumes(ctx) else "starts again"
+                raise _Failed(f"{_one_line(error)}; it {goes_on}") from error
             raise _Failed(_one_line(error)) from error
         except KeyboardInterrupt as error:
-            remedy = ("what is finished stays, the same command resumes"
-                      if ctx.invoked_subcommand in RESUMABLE else "the same command starts again")
+            remedy = ("what is finished stays, the same command resumes" if _resumes(ctx) else
+                      "the same command starts again")
             raise _Interrupted(f"Interrupted: {remedy}") from error
+
+
+def _resumes(ctx: click.Context) -> bool:
+    """Whether the sub-command goes on where it stopped."""
+    return ctx.invoked_subcommand in RESUMABLE
 
 
 def _one_line(error: Exception) -> str:

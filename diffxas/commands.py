@@ -64,10 +64,12 @@ def inspect(target: Path, out: Path, edge: str | None, columns: str | None,
 @out_option("Relaxed structures, every frame in order: .extxyz (with energy and forces), .cif, "
             ".vasp or .data (LAMMPS).", "FILE")
 @potential_options
+@click.option("--ranks", type=int, default=1, show_default=True, metavar="N",
+              help="Processes that LAMMPS runs on under MPI, for large cells at fixed cell.")
 @cutoff_option
 @lammps_options
 def relax(structures: tuple[Path, ...], out: Path, potential: str | None, cell_too: bool,
-          relax_restraint: float | None, cutoffs: dict[str, float],
+          relax_restraint: float | None, ranks: int, cutoffs: dict[str, float],
           type_order: tuple[str, ...] | None, charges: dict[str, float] | None) -> None:
     """Relax every frame of STRUCTURE files to the nearest minimum of a potential energy."""
     check_output_file(out, structures)
@@ -80,7 +82,8 @@ def relax(structures: tuple[Path, ...], out: Path, potential: str | None, cell_t
     elements = {symbol for _, one in given for symbol in one.symbols}
     chosen = choose_cutoffs(elements, cutoffs)
     name = potential or default_potential(elements)
-    options = RelaxationOptions(potential=name, cell_too=cell_too, restraint=relax_restraint)
+    options = RelaxationOptions(potential=name, cell_too=cell_too, restraint=relax_restraint,
+                                ranks=ranks)
     found = relax_file(structures, out, options, type_order=type_order, charges=charges)
     click.echo(relaxation_table(given, found, chosen))
     click.echo(f"longest bonds: {cutoff_text(chosen, 'A')}")

@@ -1,4 +1,7 @@
-"""Atomic writing: a reader sees the old file or the new one, never half of one."""
+"""Atomic writing: a reader sees the old file or the new one, never half of one.
+
+So a disk that fills up costs the file at hand and no earlier one, and its half is removed.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from diffxas.errors import InputError
+from diffxas.errors import DiskFull, InputError, is_full
 
 
 @contextmanager
@@ -25,14 +28,15 @@ def replacing(path: str | Path) -> Iterator[Path]:
     ------
     InputError
         If the folder cannot be made or written to.
+    DiskFull
+        If there is no room for the file.
     """
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=".", suffix=".tmp" + path.suffix, dir=path.parent)
     except OSError as error:
-        raise InputError(f"the output must be in a folder that can be written to, received "
-                         f"{path} ({error.strerror}): choose another --out") from error
+        raise _not_writable(path, error) from error
     os.close(handle)
     umask = os.umask(0)
     os.umask(umask)
@@ -41,6 +45,12 @@ def replacing(path: str | Path) -> Iterator[Path]:
         # mkstemp makes files private, and so do some writers (safetensors); outputs are ordinary.
         os.chmod(name, 0o666 & ~umask)
         os.replace(name, path)
+    except Exception as error:
+        if isinstance(error, DiskFull) or not is_full(error):
+            raise
+        # What fitted may be all but the last byte, or the first half.
+        half = Path(name).stat().st_size if Path(name).exists() else 0
+        raise DiskFull(path.parent, 2 * half) from error
     finally:
         Path(name).unlink(missing_ok=True)
 
@@ -52,6 +62,8 @@ def check_writable(path: str | Path) -> None:
     ------
     InputError
         If the nearest folder of ``path`` that exists cannot be written to.
+    DiskFull
+        If there is no room in it.
     """
     parent = Path(path).absolute().parent
     while not parent.exists():
@@ -60,8 +72,14 @@ def check_writable(path: str | Path) -> None:
         with tempfile.NamedTemporaryFile(dir=parent):
             pass
     except OSError as error:
-        raise InputError(f"the output must be in a folder that can be written to, received "
-                         f"{path} ({error.strerror}): choose another --out") from error
+        raise _not_writable(Path(path), error) from error
+
+
+def _not_writable(path: Path, error: OSError) -> OSError | InputError:
+    if is_full(error):
+        return DiskFull(path.parent)
+    return InputError(f"the output must be in a folder that can be written to, received "
+                      f"{path} ({error.strerror}): choose another --out")
 
 
 def write_text(path: str | Path, text: str) -> None:

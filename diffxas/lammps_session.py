@@ -8,7 +8,11 @@ cutoff asks for.
 Fixed cells are minimised by LAMMPS itself: conjugate gradients (Polak-Ribiere) with the quadratic
 line search, dmax 0.05 angstrom, until the largest force on an atom is below ``fmax``; on 216-atom
 cells of amorphous carbon it needs half of FIRE's time. Where its line search gives up, FIRE goes
-on (Guenole et al., Comput. Mater. Sci. 175, 109584, 2020).
+on (Guenole et al., Comput. Mater. Sci. 175, 109584, 2020). Cells of more than LARGE atoms take the
+first STEEP iterations so, which no close pair can throw far, and the rest with L-BFGS
+(:mod:`diffxas.lammps_descent`), at a seventh of the cost.
+
+Under MPI (:mod:`diffxas.lammps_parallel`) every rank calls these functions with the same arguments.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from diffxas.errors import InputError, RunError
+from diffxas.lammps_descent import gather, largest_force, lbfgs, unwrapped
 from diffxas.lammps_library import (
     LammpsBox,
     LammpsError,
@@ -41,6 +46,11 @@ if TYPE_CHECKING:
 
 BAR_IN_GPA = 1e-4
 STRESSES = ("pxx", "pyy", "pzz", "pxy", "pxz", "pyz")
+THERMO = ("thermo_style custom step temp pe " + " ".join(STRESSES),
+          "thermo_modify norm no lost error")
+LARGE = 2_000
+"""Atoms above which L-BFGS minimises and LAMMPS keeps neighbours in space together in memory."""
+STEEP = 20
 
 
 @dataclass(frozen=True)
@@ -135,7 +145,7 @@ def minimise(structure: Structure, style: PairStyle, *, fmax: float, steps: int,
     """
     with _instance() as lmp:
         box = _build(lmp, structure, style)
-        start = _unwrapped(lmp, box)
+        start = unwrapped(lmp, box)
         if restraint:
             lmp.command(f"fix restraint all spring/self {float(restraint)!r}")
             lmp.command("fix_modify restraint energy yes")
@@ -143,12 +153,15 @@ def minimise(structure: Structure, style: PairStyle, *, fmax: float, steps: int,
             lmp.command("group fixed id " + " ".join(str(int(i) + 1) for i in fixed))
             lmp.command("fix hold fixed setforce 0 0 0")
         made, largest = 0, np.inf
-        for method, modify in (("cg", " line quadratic"), ("fire", "")):
-            lmp.command(f"min_style {method}")
-            lmp.command(f"min_modify norm max dmax 0.05{modify}")
-            lmp.command(f"minimize 0.0 {float(fmax)!r} {steps - made} {20 * steps}")
-            made = int(lmp.extract_global("ntimestep"))
-            largest = float(np.linalg.norm(_gather(lmp, "f"), axis=1).max())
+        for method in ("cg", "lbfgs", "fire") if len(structure) > LARGE else ("cg", "fire"):
+            left = steps - made
+            if method == "lbfgs":
+                made += lbfgs(lmp, box, fmax, left)
+                lmp.commands_list(list(THERMO))
+            else:
+                steep = method == "cg" and len(structure) > LARGE
+                made += _lammps_minimise(lmp, method, fmax, min(left, STEEP) if steep else left)
+            largest = largest_force(lmp)
             if largest <= fmax or made >= steps or not np.isfinite(largest):
                 break
         if restraint:
@@ -156,10 +169,19 @@ def minimise(structure: Structure, style: PairStyle, *, fmax: float, steps: int,
         if len(fixed):
             lmp.command("unfix hold")  # the forces reported are those of the potential
         end = _evaluate(lmp, box)
-        moved = box.back(_unwrapped(lmp, box) - start)
+        moved = box.back(unwrapped(lmp, box) - start)
         moved[list(fixed)] = 0.0  # not even rounding
         return Minimum(structure.positions + moved, np.array(structure.cell), end,
                        largest <= fmax, made)
+
+
+def _lammps_minimise(lmp: Any, method: str, fmax: float, steps: int) -> int:
+    """LAMMPS' own minimiser ``method``; the number of iterations that it made."""
+    before = int(lmp.extract_global("ntimestep"))
+    lmp.command(f"min_style {method}")
+    lmp.command(f"min_modify norm max dmax 0.05{' line quadratic' if method == 'cg' else ''}")
+    lmp.command(f"minimize 0.0 {float(fmax)!r} {steps} {20 * steps}")
+    return int(lmp.extract_global("ntimestep")) - before
 
 
 def dynamics(structure: Structure, style: PairStyle, plan: Plan) -> Motion:
@@ -177,7 +199,7 @@ def dynamics(structure: Structure, style: PairStyle, plan: Plan) -> Motion:
     with _instance() as lmp:
         box = _build(lmp, structure, style)
         _evaluate(lmp, box)
-        start = _unwrapped(lmp, box)
+        start = unwrapped(lmp, box)
         lmp.command(f"timestep {plan.timestep_fs / 1000!r}")
         if stage.start > 0:
             lmp.command(f"velocity all create {float(stage.start)!r} {first} mom yes dist gaussian")
@@ -190,8 +212,8 @@ def dynamics(structure: Structure, style: PairStyle, plan: Plan) -> Motion:
             raise broken_off(stage, error) from error
     with _instance() as lmp:
         end = _evaluate(lmp, box)
-        moved = box.back(_unwrapped(lmp, box) - start)
-        return Motion(structure.positions + moved, box.back(_gather(lmp, "v")), end.energy,
+        moved = box.back(unwrapped(lmp, box) - start)
+        return Motion(structure.positions + moved, box.back(gather(lmp, "v")), end.energy,
                       end.forces)
 
 
@@ -222,6 +244,17 @@ _jobs = _Jobs()
 def _open(process: int) -> Any:
     """One instance a process: a forked worker must not use its parent's."""
     return open_lammps(load_lammps())
+
+
+def rank_and_size() -> tuple[int, int]:
+    """Which of the processes of an MPI job this is, and how many there are; (0, 1) alone."""
+    with _instance() as lmp:
+        return int(lmp.extract_setting("world_rank")), int(lmp.extract_setting("world_size"))
+
+
+def finalise() -> None:
+    """End MPI; LAMMPS cannot be used in this process afterwards."""
+    _open(os.getpid()).finalize()
 
 
 @contextmanager
@@ -257,10 +290,11 @@ def _build(lmp: Any, structure: Structure, style: PairStyle, tilted: bool = Fals
     lx, ly, lz, xy, xz, yz = box.numbers
     tilted = tilted or box.tilted  # a box that starts as a brick cannot be tilted later
     region = f"0 {lx!r} 0 {ly!r} 0 {lz!r}" + (f" {xy!r} {xz!r} {yz!r}" if tilted else "")
+    sort = "1000 0.0" if len(structure) > LARGE else "0 0.0"
     labels = " ".join(f"{i} {symbol}" for i, symbol in enumerate(style.elements, start=1))
     lmp.commands_list([
         "clear", "units metal", f"atom_style {style.atom_style}", "boundary p p p",
-        "atom_modify map array sort 0 0.0", "box tilt large",
+        f"atom_modify map array sort {sort}", "box tilt large",
         f"region cell {'prism' if tilted else 'block'} {region} units box",
         f"create_box {len(style.elements)} cell",
         f"labelmap atom {labels}",
@@ -273,9 +307,7 @@ def _build(lmp: Any, structure: Structure, style: PairStyle, tilted: bool = Fals
                      box.wrap(structure.positions).ravel().tolist())
     if lmp.get_natoms() != n_atoms:
         raise LammpsError(f"LAMMPS took {lmp.get_natoms():.0f} of {n_atoms} atoms")
-    lmp.commands_list(["neigh_modify one 20000 page 400000", *style.lines,
-                       "thermo_style custom step temp pe " + " ".join(STRESSES),
-                       "thermo_modify norm no lost error"])
+    lmp.commands_list(["neigh_modify one 20000 page 400000", *style.lines, *THERMO])
     return box
 
 
@@ -284,16 +316,5 @@ def _evaluate(lmp: Any, box: LammpsBox) -> Evaluation:
     xx, yy, zz, xy, xz, yz = (float(lmp.get_thermo(name)) for name in STRESSES)
     pressure = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
     stress = -pressure * BAR_IN_GPA / EV_PER_A3_IN_GPA
-    return Evaluation(float(lmp.get_thermo("pe")), box.back(_gather(lmp, "f")),
+    return Evaluation(float(lmp.get_thermo("pe")), box.back(gather(lmp, "f")),
                       box.tensor_back(stress))
-
-
-def _gather(lmp: Any, name: str) -> np.ndarray:
-    """A per-atom vector in the order of atom numbers, (n_atoms, 3), LAMMPS' frame."""
-    return np.array(lmp.gather_atoms(name, 0 if name == "image" else 1, 3)).reshape(-1, 3)
-
-
-def _unwrapped(lmp: Any, box: LammpsBox) -> np.ndarray:
-    """Positions with the crossings of periodic boundaries undone, (n_atoms, 3), angstrom."""
-    return _gather(lmp, "x") + _gather(lmp, "image") @ box.matrix
-

@@ -26,7 +26,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -90,28 +90,38 @@ class Potential(ABC):
 
 @dataclass(frozen=True)
 class LammpsPotential(Potential):
-    """A LAMMPS pair style; ``style_for`` gives it for the elements at hand."""
+    """A LAMMPS pair style; ``style_for`` gives it for the elements at hand.
+
+    With ``ranks`` above 1 energies and minimisations at fixed cell run on so many processes, see
+    :mod:`diffxas.lammps_parallel`.
+    """
 
     label: str
     style_for: StyleFor
     default_steps: int = 5000
+    ranks: int = 1
 
     def evaluate(self, structure: Structure) -> Evaluation:
         """See :class:`Potential`."""
-        from diffxas import lammps_session
+        from diffxas import lammps_parallel, lammps_session
 
+        if self.ranks > 1:
+            return lammps_parallel.evaluate(structure, self._style(structure), self.ranks)
         return lammps_session.evaluate(structure, self._style(structure))
 
     def minimise(self, structure: Structure, *, fmax: float, steps: int, cell_too: bool = False,
                  restraint: float | None = None, fixed: Sequence[int] = ()) -> Minimum:
-        """See :class:`Potential`; LAMMPS' own minimiser, or ASE's where the cell moves."""
-        from diffxas import lammps_session
+        """See :class:`Potential`; on 1 rank, ASE's minimiser where the cell moves."""
+        from diffxas import lammps_parallel, lammps_session
 
         style = self._style(structure)
         if cell_too:
             calculator = lammps_session.lammps_calculator(structure, style)
             return minimise_with_ase(structure, calculator, fmax=fmax, steps=steps,
                                      cell_too=True, restraint=restraint, fixed=fixed)
+        if self.ranks > 1:
+            return lammps_parallel.minimise(structure, style, self.ranks, fmax=fmax, steps=steps,
+                                            restraint=restraint, fixed=fixed)
         return lammps_session.minimise(structure, style, fmax=fmax, steps=steps,
                                        restraint=restraint, fixed=fixed)
 
@@ -155,14 +165,33 @@ def available_potentials() -> list[str]:
     return [*lammps_names(), "FILE.lmp", "matgl:FOLDER"]
 
 
-def potential(spec: PotentialSpec, elements: Collection[str]) -> Potential:
+def potential(spec: PotentialSpec, elements: Collection[str], ranks: int = 1) -> Potential:
     """The potential that ``spec`` names (see the module's text), for these elements.
+
+    Parameters
+    ----------
+    ranks : processes that LAMMPS runs on, under MPI where more than 1
 
     Raises
     ------
     InputError
-        If the name is unknown, its file is missing, or it lacks one of the elements.
+        If the name is unknown, its file is missing, it lacks one of the elements, or more than one
+        rank is asked for without ``mpiexec`` or of a potential that LAMMPS does not compute.
     """
+    from diffxas.lammps_parallel import check_ranks
+
+    found = _potential(spec, elements)
+    check_ranks(ranks)
+    if ranks == 1:
+        return found
+    if not isinstance(found, LammpsPotential):
+        raise InputError(f"ranks above 1 must go with a potential that LAMMPS computes, received "
+                         f"{ranks} with {found.label}: relax on 1 rank, or choose one of "
+                         f"{', '.join(NAMED)}, tersoff:FILE, vashishta:FILE or FILE.lmp")
+    return replace(found, ranks=ranks)
+
+
+def _potential(spec: PotentialSpec, elements: Collection[str]) -> Potential:
     from ase.calculators.calculator import BaseCalculator
 
     if isinstance(spec, BaseCalculator):
@@ -182,7 +211,7 @@ def potential(spec: PotentialSpec, elements: Collection[str]) -> Potential:
                      f"FILE.lmp or matgl:FOLDER, received {spec!r}: give one of these")
 
 
-def check_potential(spec: PotentialSpec, elements: Collection[str]) -> Potential:
+def check_potential(spec: PotentialSpec, elements: Collection[str], ranks: int = 1) -> Potential:
     """:func:`potential`, and the proof that it runs: one energy of far-apart atoms.
 
     Raises
@@ -194,7 +223,7 @@ def check_potential(spec: PotentialSpec, elements: Collection[str]) -> Potential
     """
     from ase.data import atomic_numbers
 
-    found = potential(spec, elements)
+    found = potential(spec, elements, ranks)
     if isinstance(found, LammpsPotential):
         load_lammps()
         symbols = sorted(set(elements))

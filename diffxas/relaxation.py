@@ -22,6 +22,7 @@ import numpy as np
 from diffxas.errors import InputError, RunError
 from diffxas.lammps_data import check_lammps_options
 from diffxas.lammps_library import LammpsMissing
+from diffxas.lammps_parallel import RanksDied, check_ranks
 from diffxas.minimisers import Evaluation, Minimum
 from diffxas.potentials import Potential, PotentialSpec, check_potential, potential
 from diffxas.structure import Structure
@@ -50,11 +51,13 @@ class RelaxationOptions:
     fmax : largest force left on an atom, eV/angstrom
     steps : largest number of iterations; None for the potential's own (5000, or 500 for ASE)
     fixed : indices of atoms that stay where they are, to the last digit
+    ranks : processes that LAMMPS runs on, under MPI where more than 1; results agree to rounding
 
     Raises
     ------
     InputError
-        If a number is out of range, or a restraint or fixed atoms are asked for with a free cell.
+        If a number is out of range, or a restraint, fixed atoms or more than one rank are asked
+        for with a free cell.
     """
 
     potential: PotentialSpec = "rebo"
@@ -63,6 +66,7 @@ class RelaxationOptions:
     fmax: float = 0.01
     steps: int | None = None
     fixed: tuple[int, ...] = ()
+    ranks: int = 1
 
     def __post_init__(self) -> None:
         if not 0 < self.fmax < np.inf:
@@ -80,6 +84,10 @@ class RelaxationOptions:
         if self.fixed and self.cell_too:
             raise InputError(f"fixed atoms must go with a fixed cell, received {len(self.fixed)} "
                              f"of them and a free cell: choose one of the two")
+        if self.ranks > 1 and self.cell_too:
+            raise InputError(f"more than one rank must go with a fixed cell, received "
+                             f"{self.ranks} ranks and a free cell: choose one of the two")
+        check_ranks(self.ranks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,10 +137,12 @@ def relax(structure: Structure, options: RelaxationOptions | None = None) -> Rel
         an atom to be fixed is not there.
     LammpsMissing
         If the potential needs LAMMPS and it cannot be loaded.
+    RanksDied
+        If processes of more than one rank are killed.
     """
     options = options or RelaxationOptions()
     _check("a structure to relax", structure, options)
-    found = potential(options.potential, set(structure.symbols))
+    found = potential(options.potential, set(structure.symbols), options.ranks)
     result = _relax(enclosed(structure), found, options)
     if structure.pbc.all():
         return result
@@ -148,7 +158,7 @@ def relax_many(labelled: Iterable[tuple[str, Structure]], options: RelaxationOpt
 
     Raises
     ------
-    InputError, LammpsMissing
+    InputError, LammpsMissing, RanksDied
         As :func:`relax`.
     """
     from tqdm import tqdm
@@ -156,7 +166,8 @@ def relax_many(labelled: Iterable[tuple[str, Structure]], options: RelaxationOpt
     options, labelled = options or RelaxationOptions(), list(labelled)
     for label, structure in labelled:
         _check(label, structure, options)
-    check_potential(options.potential, {s for _, one in labelled for s in one.symbols})
+    check_potential(options.potential, {s for _, one in labelled for s in one.symbols},
+                    options.ranks)
     results = []
     with tqdm(total=len(labelled), desc="relaxing", unit="structure", disable=not progress) as bar:
         for label, structure in labelled:
@@ -235,8 +246,8 @@ def _relax(structure: Structure, found: Potential, options: RelaxationOptions) -
             structure, fmax=options.fmax, steps=options.steps or found.default_steps,
             cell_too=options.cell_too, restraint=options.restraint, fixed=options.fixed)
         message = _breakdown(structure, minimum)
-    except (InputError, LammpsMissing):
-        raise
+    except (InputError, LammpsMissing, RanksDied):
+        raise  # these say nothing about the structure
     except (RuntimeError, ArithmeticError, ValueError) as error:  # also of users' calculators
         message = (str(error).strip().splitlines() or [type(error).__name__])[0]
     failed = minimum is None or bool(message)

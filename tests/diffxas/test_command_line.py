@@ -15,7 +15,7 @@ import pytest
 from command_runner import refused, run
 
 import diffxas.prior
-from diffxas.errors import InputError, RunError
+from diffxas.errors import DiskFull, InputError, RunError
 
 
 @pytest.fixture
@@ -27,7 +27,11 @@ def diamond(tmp_path: Path) -> Path:
 FAILURES = {
     "input": (InputError("a must be b,\nreceived c"), 2, "Error: a must be b, received c"),
     "run": (RunError("loss is NaN"), 1, "Error: loss is NaN"),
-    "disk": (OSError(errno.ENOSPC, "No space left"), 1, "Error: [Errno 28] No space left"),
+    "machine": (OSError(errno.EIO, "I/O error"), 1, "Error: [Errno 5] I/O error"),
+    "disk": (DiskFull("/data/run", 250_000_000), 1, "Error: the disk of /data/run is full: free "
+             "250 MB or more and repeat the command; it resumes"),
+    "disk elsewhere": (OSError(errno.ENOSPC, "No space left", "/tmp/x"), 1, "Error: the disk of "
+                       "/tmp/x is full: free 100 MB or more and repeat the command; it resumes"),
     "ctrl-c": (KeyboardInterrupt(), 130,
                "Interrupted: what is finished stays, the same command resumes"),
 }
