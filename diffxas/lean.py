@@ -32,8 +32,8 @@ from torch.nn.functional import linear, silu
 if TYPE_CHECKING:
     from diffxas.network import EquivariantNetwork, Interaction
 
-EDGES_AT_ONCE = 2048
-"""About so many edges a block: their weights (1.3 MB) stay in the cache."""
+EDGES_AT_ONCE = 1024
+"""About so many edges a block: their weights (0.6 MB) stay in the cache."""
 
 
 class Features(NamedTuple):
@@ -142,6 +142,33 @@ class LeanLayer:
         gated = [g * one for g, one in zip(gates, update, strict=True)]
         return _sum(_mapped(x, self.skip), gated)
 
+    def geometry(self, vectors: Tensor) -> tuple[Tensor, np.ndarray, np.ndarray]:
+        """What ``radial`` says of edges, in one loop; basis, envelope (n_edges,), harmonics."""
+        from diffxas.edge_sums import geometry
+
+        n = len(vectors)
+        exponents = vectors.new_empty(n, len(self.radial.basis.centers))
+        fade, y = vectors.new_empty(n).numpy(), vectors.new_empty(n, 9).numpy()
+        geometry(vectors.numpy(), *self._lengths(), exponents.numpy(), fade, y)
+        return exponents.exp_(), fade, y
+
+    def geometry_back(self, vectors: Tensor, d_exponents: Tensor, d_fade: np.ndarray,
+                      d_y: np.ndarray, d_vectors: Tensor) -> None:
+        """The derivative of :meth:`geometry`, written to ``d_vectors``."""
+        from diffxas.edge_sums import geometry_back
+
+        geometry_back(vectors.numpy(), *self._lengths(), d_exponents.numpy(), d_fade, d_y,
+                      d_vectors.numpy())
+
+    def _lengths(self) -> tuple[Any, ...]:
+        """Centres and width of the basis, cutoff and soft core, angstrom, in their precision."""
+        from diffxas.network import SOFT_CORE
+
+        centers = self.radial.basis.centers.numpy()
+        real = centers.dtype.type
+        return (centers, real(self.radial.basis.width), real(self.radial.cutoff),
+                real(SOFT_CORE))
+
     def _products(self, p: Features) -> Features:
         """p (x) p channel by channel, paths of one l side by side."""
         found: list[list[Tensor]] = [[], [], []]
@@ -215,60 +242,58 @@ class _Messages(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, s: Tensor, v: Tensor, t: Tensor, to_center: Tensor, to_neighbor: Tensor,
                 vectors: Tensor, edges: Edges, lean: LeanLayer) -> tuple[Tensor, ...]:
-        from diffxas.edge_sums import gather
+        from diffxas.edge_sums import compiled_gather
 
         s, v, t = s.contiguous(), v.contiguous(), t.contiguous()
         ctx.save_for_backward(s, v, t, to_center, to_neighbor, vectors)
         ctx.rest = edges, lean
         n0, n1, n2, nv, nt = (int(k) for k in lean.sizes)
+        gather = compiled_gather(n0, n1, n2, nv, nt)
         n = edges.n_centres
-        out = tuple(s.new_zeros(n, dim, mul)
+        out = tuple(s.new_empty(n, dim, mul)
                     for dim, mul in ((1, n0 + nv + nt), (3, n1 + nv), (5, n2 + nt)))
+        neighbor, sent = edges.neighbor.numpy(), [x.flatten(1).numpy() for x in (s, v, t)]
+        received = [x.flatten(1).numpy() for x in out]
         for first, last in edges.blocks():
             part = slice(int(edges.start[first]), int(edges.start[last]))
-            basis, fade, harmonics = lean.radial(vectors[part])
+            basis, fade, harmonics = lean.geometry(vectors[part])
             hidden = _hidden(lean, basis, to_center, to_neighbor, edges, part)
-            weights = lean.layer.to_weights(silu(hidden, inplace=True)).mul_(fade)
-            gather(lean.sizes, edges.start, first, last, edges.neighbor.numpy(),
-                   s[:, 0].numpy(), v.numpy(), t.numpy(), weights.numpy(), harmonics.numpy(),
-                   out[0][:, 0].numpy(), out[1].numpy(), out[2].numpy())
+            weights = lean.layer.to_weights(silu(hidden, inplace=True))
+            gather(edges.start, first, last, neighbor, *sent, weights.numpy(), fade, harmonics,
+                   *received)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> Any:
-        from diffxas.edge_sums import scatter
+        from diffxas.edge_sums import compiled_scatter
 
         s, v, t, to_center, to_neighbor, vectors = ctx.saved_tensors
         edges, lean = ctx.rest
-        g = [one.contiguous() for one in gradients]
+        scatter = compiled_scatter(*(int(k) for k in lean.sizes))
         d = [torch.zeros_like(one) for one in (s, v, t)]
         d_center, d_neighbor = torch.zeros_like(to_center), torch.zeros_like(to_neighbor)
         d_vectors = torch.empty_like(vectors)
-        layer = lean.layer
+        sent, of_sent, given = ([x.contiguous().flatten(1).numpy() for x in blocks]
+                                for blocks in ((s, v, t), d, gradients))
+        layer, neighbor = lean.layer, edges.neighbor.numpy()
         for first, last in edges.blocks():
             part = slice(int(edges.start[first]), int(edges.start[last]))
-            with torch.enable_grad():
-                some = vectors[part].detach().requires_grad_(True)
-                geometry = lean.radial(some)
-            basis, fade, harmonics = (one.detach() for one in geometry)
+            basis, fade, harmonics = lean.geometry(vectors[part])
             before = _hidden(lean, basis, to_center, to_neighbor, edges, part)
             gate = torch.sigmoid(before)
             hidden = before * gate
-            raw = layer.to_weights(hidden)
-            weights = raw * fade
-            d_weights, d_harmonics = torch.zeros_like(weights), torch.zeros_like(harmonics)
-            scatter(lean.sizes, edges.start, first, last, edges.neighbor.numpy(),
-                    s[:, 0].numpy(), v.numpy(), t.numpy(), weights.numpy(), harmonics.numpy(),
-                    g[0][:, 0].numpy(), g[1].numpy(), g[2].numpy(), d_weights.numpy(),
-                    d_harmonics.numpy(), d[0][:, 0].numpy(), d[1].numpy(), d[2].numpy())
-            d_fade = (d_weights * raw).sum(1, keepdim=True)
-            d_hidden = (d_weights * fade) @ layer.to_weights.weight
+            weights = layer.to_weights(hidden)
+            d_weights = torch.empty_like(weights)
+            d_fade, d_y = np.empty_like(fade), np.empty_like(harmonics)
+            scatter(edges.start, first, last, neighbor, *sent, weights.numpy(), fade, harmonics,
+                    *given, d_weights.numpy(), d_fade, d_y, *of_sent)
+            d_hidden = d_weights @ layer.to_weights.weight
             d_before = d_hidden * (gate + hidden * (1 - gate))
             d_center.index_add_(0, edges.center[part], d_before)
             d_neighbor.index_add_(0, edges.neighbor[part], d_before)
-            (d_vectors[part],) = torch.autograd.grad(
-                geometry, some, [d_before @ layer.from_basis.weight, d_fade, d_harmonics])
+            d_exponents = (d_before @ layer.from_basis.weight).mul_(basis)
+            lean.geometry_back(vectors[part], d_exponents, d_fade, d_y, d_vectors[part])
         return (*d, d_center, d_neighbor, d_vectors, None, None)
 
 
