@@ -123,6 +123,8 @@ def train() -> None:
 @click.option("--no-relax", "relax", is_flag=True, flag_value=False, default=True,
               help="Leave the structures as sampled.")
 @potential_options
+@click.option("--relax-ranks", type=int, default=1, show_default=True, metavar="N",
+              help="Processes of LAMMPS under MPI for a relaxation; part of what a run is.")
 @click.option("--format", "formats", default="", metavar=",".join(FORMATS),
               help="Further structure files, a comma list.  [default: extended XYZ alone]")
 @lammps_options

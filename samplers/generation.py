@@ -248,7 +248,8 @@ def run_in(spectrum: Spectrum | None, out: Path, options: GenerateOptions, comma
     with one_thread(), open_cluster(options.workers, options.scheduler) as client:
         if client is not None:
             check_workers(client, {f"{kind}:{getattr(options, kind)}": digest
-                                   for kind, digest in setup.weights.items()})
+                                   for kind, digest in setup.weights.items()
+                                   if kind in ("prior", "surrogate")})
         setup, produced = produce(replace(setup, client=client), folder, progress)
         answers, code = write_outputs(setup, out, produced, command)
     folder.finish()

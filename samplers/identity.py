@@ -47,6 +47,7 @@ def identity_of(options: GenerateOptions, box: Box, weights: Mapping[str, str],
             "guide_files": [file_hash(path) for path in _files_of(options.guides)],
             "window": None if options.window is None else list(options.window),
             "prior_hash": weights["prior"], "surrogate_hash": weights.get("surrogate"),
+            "noised_hashes": {k: v for k, v in weights.items() if k.startswith("noised:")},
             "reference_hash": None if options.reference is None else
             file_hash(parse_reference(options.reference)[1]),
             "exclude": [list(pair) for pair in options.exclude],

@@ -46,6 +46,7 @@ class GenerateOptions(Request):
     potential: str | None = None
     cell_too: bool = False
     relax_restraint: float | None = None
+    relax_ranks: int = 1
     edge: str | None = None
     window: tuple[float, float] | None = None
     target_kind: str = "auto"
@@ -223,11 +224,24 @@ def set_up(spectrum: Spectrum | None, options: GenerateOptions) -> Setup:
     weights = {"prior": weights_hash(prior_folder)}
     if surrogate is not None:
         weights["surrogate"] = weights_hash(find_model(options.surrogate, SHIPPED))
+    if options.algorithm == "noise-aware":
+        weights |= noised_weights(guides)
     identity = identity_of(options, box, weights, _potential(options, elements), target, kind)
     prior.to(options.device)
     return Setup(options, box, system, arrangement, prior, record, surrogate, no_spectra, target,
                  judge, tuple(guides), schedule, kind, relaxation, warnings, identity, weights,
                  cutoffs)
+
+
+def noised_weights(guides: Sequence[Guide]) -> dict[str, str]:
+    """``noised:NAME`` -> hash of the companions for noised structures that guide."""
+    from diffxas.weights import find_model, weights_hash
+    from samplers.guides.spectrum import SpectrumGuide
+    from surrogates.loading import SHIPPED
+    from surrogates.noised import noised_name
+
+    names = [noised_name(one.surrogate) for one in guides if isinstance(one, SpectrumGuide)]
+    return {f"noised:{name}": weights_hash(find_model(name, SHIPPED)) for name in names if name}
 
 
 def _atoms(options: GenerateOptions,
@@ -397,9 +411,9 @@ def _relaxation(options: GenerateOptions, elements: Sequence[str], arrangement: 
                          "received --cell-too: leave it out")
     fixed = () if arrangement is None else tuple(arrangement.fixed.tolist())
     relaxation = RelaxationOptions(potential, options.cell_too, options.relax_restraint,
-                                   fixed=fixed)
+                                   fixed=fixed, ranks=options.relax_ranks)
     try:
-        check_potential(potential, set(elements))
+        check_potential(potential, set(elements), options.relax_ranks)
     except LammpsMissing as error:
         return None, (f"Structures are left unrelaxed: {error}",)
     return relaxation, ()

@@ -76,7 +76,8 @@ def test_run_json_names_every_option_that_changes_results(finished):
     identity = json.loads((finished / "run.json").read_text())["identity"]
     options = {f.name for f in fields(GenerateOptions)} - set(UNIMPORTANT)
     hashes = {"prior_hash", "surrogate_hash", "target_hash"}
-    assert set(identity) == options | hashes | {"potential_hash", "reference_hash", "guide_files"}
+    assert set(identity) == options | hashes | {
+        "potential_hash", "reference_hash", "guide_files", "noised_hashes"}
     assert all(len(identity[h]) == 64 for h in hashes)
     assert identity["potential_hash"] is None  # of files alone, not of potentials by name
     assert identity["reference_hash"] is None and identity["guide_files"] == []
