@@ -24,9 +24,10 @@ from diffxas.denoiser import ANY, PriorConfig, PriorNetwork
 from diffxas.errors import InputError
 from diffxas.graph import build_graph
 from diffxas.network import Interaction
+from diffxas.shared_models import built_once
 from diffxas.structure import Structure
 from diffxas.training import Schedule, train
-from diffxas.weights import find_model, load_weights, read_config, save_model
+from diffxas.weights import find_model, load_weights, read_config, save_model, weights_hash
 
 SHIPPED = Path(__file__).parent / "weights_prior"
 AFTERWARDS = ("sampling", "levels", "cutoffs", "licence")
@@ -350,8 +351,12 @@ def refuse_other_run(folder: Path, record: dict[str, Any]) -> None:
 
 
 def load_prior(folder: Path) -> PriorNetwork:
-    """A trained prior, in evaluation mode."""
+    """A trained prior, in evaluation mode; built once where models are shared."""
     content = read_config(folder, "prior")
+    return built_once(("prior", str(folder), weights_hash(folder)), lambda: _built(folder, content))
+
+
+def _built(folder: Path, content: dict[str, Any]) -> PriorNetwork:
     network = PriorNetwork(build_options(PriorConfig, content["model"], f"{folder}/config.json"))
     load_weights(network, folder)
     network.requires_grad_(False)

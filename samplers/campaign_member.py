@@ -15,6 +15,7 @@ from pathlib import Path
 
 from diffxas.errors import InputError, RunError
 from diffxas.run_folder import RUN
+from diffxas.shared_models import sharing
 from diffxas.spectrum import Spectrum
 from samplers.cluster import differences, one_thread, what_is_here
 from samplers.setup import GenerateOptions
@@ -59,7 +60,7 @@ def run_member(task: Task, progress: bool = False) -> Outcome:
 
     try:
         _check_place(task)
-        with chdir(task.directory), one_thread(), redirect_stdout(io.StringIO()):
+        with chdir(task.directory), one_thread(), sharing(), redirect_stdout(io.StringIO()):
             run_in(task.spectrum, task.folder, task.options, task.command, progress)
     except (InputError, RunError, OSError, MemoryError) as error:
         return Outcome(" ".join(str(error).split()) or type(error).__name__)

@@ -17,6 +17,7 @@ import click
 from diffxas.command_line import read_target
 from diffxas.errors import InputError
 from diffxas.run_folder import RunFolder
+from diffxas.shared_models import sharing
 from samplers.campaign_member import Task
 from samplers.campaign_plan import Member, Plan, plan_of
 from samplers.campaign_rows import row_of
@@ -86,7 +87,7 @@ def set_up_campaign(config: Path, out: Path, generate: click.Command, command: s
     tasks: dict[str, Task] = {}
     warnings: dict[str, list[str]] = {}
     for member in _bar(plan.members, progress):
-        with problems.of(member.name):
+        with problems.of(member.name), sharing():
             tasks[member.name], told = _ready(member, out, generate, read)
             for warning in told:
                 warnings.setdefault(warning, []).append(member.name)

@@ -9,8 +9,16 @@ from typing import Any
 import torch
 
 from diffxas.errors import InputError
+from diffxas.shared_models import built_once
 from diffxas.spectrum import parse_edge
-from diffxas.weights import WEIGHTS, find_model, read_config, read_tensors, shipped_names
+from diffxas.weights import (
+    WEIGHTS,
+    find_model,
+    read_config,
+    read_tensors,
+    shipped_names,
+    weights_hash,
+)
 from surrogates.base import Surrogate
 from surrogates.committee import CommitteeSurrogate
 from surrogates.domain import domain_of
@@ -25,7 +33,7 @@ DEFAULT = "a-C"
 
 def load_surrogate(name: str | Path, device: str = "cpu", edge: str | None = None,
                    theory: str | None = None) -> Surrogate:
-    """A surrogate from a shipped name or a folder.
+    """A surrogate from a shipped name or a folder; built once where models are shared.
 
     Parameters
     ----------
@@ -43,6 +51,12 @@ def load_surrogate(name: str | Path, device: str = "cpu", edge: str | None = Non
     label = folder.name if folder.parent == SHIPPED else str(folder)
     refuse_property(record, label)
     index = _theory(label, record, edge) if theory is None else named_theory(label, record, theory)
+    return built_once(("surrogate", str(folder), weights_hash(folder), device, index),
+                      lambda: _built(folder, label, record, device, index))
+
+
+def _built(folder: Path, label: str, record: dict[str, Any], device: str,
+           index: int) -> Surrogate:
     tensors = read_tensors(folder)
     family = record.get("family")
     try:
