@@ -18,8 +18,8 @@ from samplers.commands import main
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-SHOWN = {"inspect", "generate", "discover", "predict", "compare", "describe", "relax", "analyse",
-         "models"}
+SHOWN = {"inspect", "generate", "campaign", "discover", "predict", "compare", "describe", "relax",
+         "analyse", "models"}
 QUICK = {"inspect", "predict", "compare", "describe", "models"}
 WRITTEN_BY_GENERATE = ("report.html", "structures.extxyz", "relaxed.extxyz", "spectra.csv",
                        "samples.csv", "summary.json", "figures/")
@@ -127,14 +127,23 @@ def test_quick_commands_run(words, clone):
     succeed(words)
 
 
-def test_the_shown_config_is_the_carried_one():
+def test_the_shown_configs_are_the_carried_ones():
+    from samplers.campaign_plan import plan_of as plan_of_campaign
+    from samplers.campaign_words import options_of
     from samplers.discovery_plan import plan_of
+    from samplers.plan_checks import Problems
 
-    (shown,) = blocks("toml")
-    (words,) = [words for words in RUN if words[0] == "discover"]
-    content = tomllib.loads(shown)
-    assert content == tomllib.loads((ROOT / words[1]).read_text(encoding="utf-8"))
-    assert len(plan_of(content, "README.md").members) == 4
+    contents = {}
+    for shown, name in zip(blocks("toml"), ("discover", "campaign"), strict=True):
+        (words,) = [words for words in RUN if words[0] == name]
+        contents[name] = tomllib.loads(shown)
+        assert contents[name] == tomllib.loads((ROOT / words[1]).read_text(encoding="utf-8"))
+    assert len(plan_of(contents["discover"], "README.md").members) == 4
+    problems = Problems()
+    found = plan_of_campaign(contents["campaign"], "README.md",
+                             options_of(main.commands["generate"]), problems)
+    assert problems.found == {} and [one.label for one in found.members] == [300, 305]
+    assert all((ROOT / str(one.target)).is_file() for one in found.members)
 
 
 @pytest.mark.slow
