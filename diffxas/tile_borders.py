@@ -178,14 +178,14 @@ def local_measures(structure: Structure,
 
 def _neighbour_counts(structure: Structure, radius: float) -> np.ndarray:
     """Atoms within ``radius`` of each, (n_atoms,)."""
-    counts = np.zeros(len(structure))
     if len(structure) <= MOST_ATOMS:
         first = neighbour_pairs(structure, radius).first
         return np.bincount(first, minlength=len(structure)).astype(float)
+    counts = np.zeros(len(structure))
     for piece in pieces(structure, radius):
-        first = neighbour_pairs(piece.cluster, radius).first
-        counts[piece.atoms[:piece.inside]] = np.bincount(
-            first, minlength=len(piece.atoms))[:piece.inside]
+        pairs = neighbour_pairs(piece.cluster, radius)
+        inside = np.bincount(pairs.first, minlength=len(piece.atoms))[:piece.inside]
+        counts[piece.atoms[:piece.inside]] = inside
     return counts
 
 
