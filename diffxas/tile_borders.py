@@ -167,9 +167,8 @@ def local_measures(structure: Structure,
     pairs = bonds(structure) if pairs is None else pairs
     counts = coordination(structure, pairs)
     kinds = [n for n in range(counts.max() + 1) if (counts == n).mean() >= COMMON]
-    length = np.bincount(pairs.first, pairs.distance, len(structure))
-    with np.errstate(invalid="ignore"):
-        length = length / np.where(counts > 0, counts, np.nan)
+    together = np.bincount(pairs.first, pairs.distance, len(structure))
+    length = together / np.where(counts > 0, counts, np.nan)
     near = _neighbour_counts(structure, LOCAL_RADIUS)
     density = near / (4 / 3 * np.pi * LOCAL_RADIUS**3)
     names = [f"{n} bonds" for n in kinds] + ["bond length", "local density"]
