@@ -132,7 +132,7 @@ def _draw(setup: Setup, folder: RunFolder, one: Number, advance: Callable[[int],
     guide = Guides(fresh_guides(setup.guides, setup.system)) if one.guided else None
     schedule = setup.schedule if guide is None else guided_schedule(setup.schedule)
     problem = Problem(
-        denoiser_of(setup), guide, schedule, lambda n: torch.tensor(_start(setup, n)),
+        denoiser_of(setup), guide, schedule, lambda n: torch.tensor(start_of(setup, n)),
         setup.options.seed,
         None if setup.arrangement is None else setup.arrangement.confined)
     algorithm = algorithm_of(setup, one.guided)
@@ -199,7 +199,7 @@ class _Standing:
              "seconds": self.seconds + now - self.begun}))
 
 
-def _start(setup: Setup, number: int) -> np.ndarray:
+def start_of(setup: Setup, number: int) -> np.ndarray:
     """Where sample ``number`` begins, (n_atoms, 3), angstrom."""
     from samplers.start import start_positions
 

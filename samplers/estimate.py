@@ -38,8 +38,9 @@ BASE_BYTES = 450e6
 TILE_BYTES, TILE_ATOMS = 40e6, 4000
 """Features and edges of a tile (see :mod:`diffxas.tiles`), a whole cell where it is smaller;
 gradients are assumed to take three times."""
-SAMPLING_BYTES = 400.0
-"""Per atom of the whole cell: some 16 vectors (positions, estimates, noise) in float64."""
+SAMPLING_BYTES = 2200.0
+"""Per atom of the whole cell, counted: some 16 vectors (positions, estimates, noise) in float64,
+features of two layers (180 numbers each, float32), edges."""
 RELAX_BYTES, RANK_BYTES = 2900.0, 75e6
 """Of LAMMPS with ``rebo`` per atom (110,592 atoms: 385 MB in all), and of each rank empty."""
 ANALYSIS_BYTES = 4000.0

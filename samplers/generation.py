@@ -28,7 +28,9 @@ from samplers.drawing import (
     finished,
     fresh_guides,
     numbered,
+    start_of,
 )
+from samplers.estimate import Stage, announce, estimate, seconds_per_atom_call
 from samplers.guides.base import ObservedGuide
 from samplers.setup import GenerateOptions, Sample, Setup, set_up
 from samplers.sharing import share_out
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 
 UNGUIDED_SAMPLES = 2
 """Drawn beside the others, to compare with."""
+TIMED_ATOMS = 216
+"""Of the cell whose calls tell how fast the machine is."""
 LARGEST_BESIDE = 2000
 """Atoms of these at most: what they are compared by are means over atoms."""
 CALIBRATED_ON, CALIBRATED_WITHIN = 4, 0.15
@@ -240,6 +244,8 @@ def run_in(spectrum: Spectrum | None, out: Path, options: GenerateOptions, comma
             todo = f"{len(added)} structure files written" if added else "nothing to do"
             print(f"{out} holds this run, finished: {todo}. See {out / 'report.html'}")
         return _finished_answers(out), 0
+    with one_thread():
+        announce(out, expected(setup), print if progress else lambda _: None)
     folder.begin(command=command)
     for key, fact in (setup.arrangement.facts() if setup.arrangement else {}).items():
         print(f"{key}: {fact}")
@@ -256,6 +262,24 @@ def run_in(spectrum: Spectrum | None, out: Path, options: GenerateOptions, comma
     if progress:
         print(f"Report: {out / 'report.html'}")
     return answers, code
+
+
+def expected(setup: Setup) -> list[Stage]:
+    """Time, memory and disk of a run by stage; two denoiser calls are timed for it."""
+    import torch
+
+    small = setup.of_atoms(TIMED_ATOMS)
+    denoiser, x = denoiser_of(small), torch.tensor(start_of(small, 0))
+
+    def call() -> None:
+        with torch.no_grad():
+            denoiser(x, setup.schedule.sigma_min)
+
+    options, relaxation = setup.options, setup.relaxation
+    return estimate(len(setup.system), options.samples, calls_of(setup, setup.guided),
+                    seconds_per_atom_call(call, len(small.system)), guided=setup.guided,
+                    relax=relaxation is not None, potential=str(options.potential or "rebo"),
+                    ranks=options.relax_ranks, workers=options.workers or 1)
 
 
 def _finished_answers(out: Path) -> list[Structure]:

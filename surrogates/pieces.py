@@ -9,14 +9,19 @@ atoms that these hear from, take part (:func:`receptive`).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from diffxas.blocks import MOST_ATOMS, pieces
 from diffxas.graph import Graph
 from diffxas.structure import Structure
+
+if TYPE_CHECKING:
+    from surrogates.base import Surrogate
 
 
 def in_pieces(structure: Structure, wanted: np.ndarray, reach: float,
@@ -58,3 +63,38 @@ def receptive(graph: Graph, sites: Tensor, hops: int = 1, along: Tensor | None =
         heard = wanted[graph.center]
         wanted[graph.neighbor[heard if along is None else heard & along]] = True
     return graph.subset(wanted[graph.center].nonzero()[:, 0])
+
+
+def spectra_by_pieces(surrogate: Surrogate, positions: Tensor, structure: Structure,
+                      most_atoms: int = MOST_ATOMS) -> Tensor:
+    """Spectra by every member, (n_members, n_absorbers, n_grid), differentiable in the positions.
+
+    Pieces are computed again for the gradient, one at a time (gradient checkpoints: T. Chen and
+    others, arXiv:1604.06174 (2016)): first what the mean needs of every piece, then the derivative
+    of each. Memory is that of one piece and of the spectra.
+
+    Parameters
+    ----------
+    surrogate : with a reach; one without is asked for the whole
+    positions : (n_atoms, 3), angstrom
+    structure : species and cell; its positions are not read
+    """
+    if len(positions) <= most_atoms or surrogate.reach is None:
+        return surrogate.spectra(positions, structure)
+    placed = structure.with_positions(positions.detach().double().cpu().numpy())
+    absorbers = surrogate.absorbers(placed)
+    found, order = [], []
+    for piece in pieces(placed, surrogate.reach, most_atoms, absorbers):
+        atoms = torch.as_tensor(piece.atoms)
+        offset = torch.as_tensor(piece.cluster.positions - placed.positions[piece.atoms])
+        here = positions.index_select(0, atoms) + offset.to(positions.dtype)
+        inside = torch.arange(piece.inside)
+
+        def predicted(x: Tensor, cluster: Structure = piece.cluster,
+                      sites: Tensor = inside) -> Tensor:
+            return surrogate.spectra(x, cluster, sites=sites)
+
+        found.append(checkpoint(predicted, here, use_reentrant=False))
+        order.append(piece.atoms[:piece.inside])
+    rows = np.argsort(np.concatenate(order), kind="stable")  # absorbers rise
+    return torch.cat(found, 1)[:, torch.as_tensor(rows)]

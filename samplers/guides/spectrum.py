@@ -38,6 +38,7 @@ from samplers.temperature import TEMPERATURE
 from surrogates.base import Surrogate
 from surrogates.calibration import mean_covariance
 from surrogates.observation import Fit
+from surrogates.pieces import spectra_by_pieces
 
 if TYPE_CHECKING:
     from samplers.setup import GenerateOptions
@@ -98,7 +99,7 @@ class SpectrumGuide(ObservedGuide):
 
     def sites(self, x: Tensor) -> Tensor:
         """Spectra of the absorbers, mean over the members, (n_absorbers, n_grid)."""
-        members = self.surrogate.spectra(x, self.system)
+        members = spectra_by_pieces(self.surrogate, x, self.system)
         self._doubt = doubt(members.mean(1))
         return members.mean(0)
 
