@@ -126,10 +126,18 @@ class Setup:
         return self.target is not None or self.guided
 
     def of_atoms(self, most: int) -> Setup:
-        """The same run with so many atoms at most, where they fill a periodic cell alone."""
-        if self.arrangement is not None or self.box.n_atoms <= most:
+        """The same run with so many atoms at most, where they fill a periodic cell alone.
+
+        A composition that no smaller cell has leaves it as it is.
+        """
+        counts = self.box.composition
+        units = math.gcd(*counts.values())
+        fewer = most * units // self.box.n_atoms
+        if self.arrangement is not None or self.box.n_atoms <= most or fewer == 0:
             return self
-        box = resolve_box(self.options.composition or self.box.counts, self.box.density, most, None)
+        smaller = {symbol: n // units * fewer for symbol, n in counts.items()}
+        box = resolve_box(",".join(f"{symbol}:{n}" for symbol, n in smaller.items()),
+                          self.box.density, sum(smaller.values()), None)
         system = system_of(box)
         return replace(self, box=box, system=system,
                        guides=tuple(guide.at(system) for guide in self.guides))

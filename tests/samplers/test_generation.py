@@ -32,7 +32,9 @@ from diffxas.structure_files import read_structures
 from samplers.algorithms.dps import DPS
 from samplers.algorithms.noise_aware import NoiseAware
 from samplers.generation import GenerateOptions, generate_to
+from samplers.geometry import resolve_box
 from samplers.identity import UNIMPORTANT
+from samplers.setup import set_up
 
 QUICK = replace(OPTIONS, samples=1, steps=2, relax=False)
 
@@ -469,3 +471,23 @@ def test_a_cell_of_one_or_two_atoms_is_sampled_without_ado(atoms, tmp_path):
     assert generate_to(cell_spectrum(), tmp_path / "run", options, progress=False) in (0, 3)
     assert all(np.isfinite(column).all()
                for column in table(tmp_path / "run" / "calibration.csv").values())
+
+
+def test_a_large_run_is_compared_with_and_timed_on_smaller_cells():
+    setup = set_up(None, replace(OPTIONS, density=2.0, atoms=5000, cell=None, guidance=False,
+                                 relax=False))
+    small = setup.of_atoms(2000)
+    assert len(small.system) == 2000 and small.box.density == pytest.approx(2.0)
+    assert setup.of_atoms(5000) is setup
+    silica = replace(setup, box=resolve_box("Si:300,O:600", 2.2, 900, None))
+    assert silica.of_atoms(100).box.composition == {"Si": 33, "O": 66}
+    odd = replace(setup, box=resolve_box("Si:301,O:600", 2.2, 901, None))
+    assert odd.of_atoms(100) is odd
+
+
+def test_what_a_run_will_take_is_told_before_it_starts(tmp_path, capsys):
+    generate_to(None, tmp_path / "run", replace(
+        OPTIONS, density=2.0, atoms=300, cell=None, guidance=False, relax=False, samples=1,
+        steps=2), progress=True)
+    rows = [line.split()[0] for line in capsys.readouterr().out.splitlines()[:5] if line]
+    assert {"stage", "sampling", "analysis", "in"} <= set(rows)
