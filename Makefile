@@ -12,8 +12,10 @@ WORKERS = 2
 TORCH_FLAGS =
 # Further flags of pytest, such as PYTEST_FLAGS="-k equivariance -x".
 PYTEST_FLAGS =
+# Flags of experiments/scale/run.py: --large (100,000 atoms), --huge (a million).
+BENCH_FLAGS =
 
-.PHONY: help venv demo test test-slow bench lint clean
+.PHONY: help venv demo test test-slow bench experiments lint clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -31,7 +33,10 @@ test: venv ## the quick tests
 test-slow: venv ## the tests that take minutes
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m slow $(PYTEST_FLAGS)
 
-bench: venv ## every claim under experiments/, run again
+bench: venv ## time, memory and quality against size: experiments/scale (BENCH_FLAGS=--large for more)
+	$(VENV)/bin/python experiments/scale/run.py $(BENCH_FLAGS)
+
+experiments: venv ## every claim under experiments/, run again (hours)
 	@set -e; for run in experiments/*/run.py; do \
 		[ $$run = experiments/demo/run.py ] && continue; \
 		echo "== $$run"; $(VENV)/bin/python $$run; \

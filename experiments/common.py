@@ -112,12 +112,17 @@ def relaxed(structure: Structure) -> Relaxed:
                             ("energy_before", "energy_after", "rms_displacement")))
 
 
-def sampler_key(*models: Path) -> str:
-    """Short hash of weights and of the sampler's source: names a cache of samples."""
+def sampler_key(*models: Path, more: Sequence[str] = ()) -> str:
+    """Short hash of weights and of the sampler's source: names a cache of samples.
+
+    Parameters
+    ----------
+    more : further source files that decide what is kept, relative to the repository
+    """
     from diffxas.weights import weights_hash
 
     digest = hashlib.sha256()
-    for source in SAMPLER_SOURCES:
+    for source in (*SAMPLER_SOURCES, *more):
         digest.update((ROOT / source).read_bytes())
     for folder in models:
         digest.update(weights_hash(folder).encode())

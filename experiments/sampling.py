@@ -56,19 +56,24 @@ class Samples:
 
 
 def unguided(prior: Path, density: float, samples: int, kind: str, seed: int,
-             surrogate: str = "a-C") -> Samples:
-    """Samples of the prior alone, 216 atoms, relaxed with REBO."""
+             surrogate: str = "a-C", **more: Any) -> Samples:
+    """Samples of the prior alone, 216 atoms, relaxed with REBO; ``more`` are further options."""
     options = GenerateOptions(density=density, samples=samples, seed=seed, guidance=False,
-                              kind=kind, prior=str(prior), surrogate=surrogate)
-    return _run(None, options, prior, f"{kind}-{density:.3f}-{samples}-seed-{seed}")
+                              kind=kind, prior=str(prior), surrogate=surrogate, **more)
+    return _run(None, options, prior, f"{kind}-{density:.3f}-{samples}-seed-{seed}{_words(more)}")
 
 
 def guided(prior: Path, target: Spectrum, density: float, samples: int, seed: int,
-           surrogate: str, name: str) -> Samples:
+           surrogate: str, name: str, **more: Any) -> Samples:
     """Samples guided to a target by a shipped surrogate, 216 atoms, kind any, relaxed with REBO."""
     options = GenerateOptions(density=density, samples=samples, seed=seed, prior=str(prior),
-                              surrogate=surrogate)
-    return _run(target, options, prior, f"{name}-{samples}-seed-{seed}")
+                              surrogate=surrogate, **more)
+    return _run(target, options, prior, f"{name}-{samples}-seed-{seed}{_words(more)}")
+
+
+def _words(more: Mapping[str, Any]) -> str:
+    """Options that are not the usual ones, for a folder's name."""
+    return "".join(f"-{key}-{value}" for key, value in sorted(more.items()))
 
 
 def _run(target: Spectrum | None, options: GenerateOptions, prior: Path, name: str) -> Samples:
@@ -77,5 +82,6 @@ def _run(target: Spectrum | None, options: GenerateOptions, prior: Path, name: s
     print(f"{folder}: {options.samples} samples")
     run_in(target, folder, options, "experiments", progress=True)
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    return Samples(read_structures(folder / "structures.extxyz"),
-                   read_structures(folder / "relaxed.extxyz"), summary["samples"])
+    sampled = read_structures(folder / "structures.extxyz")
+    return Samples(sampled, read_structures(folder / "relaxed.extxyz") if options.relax else [],
+                   summary["samples"])

@@ -1,0 +1,100 @@
+"""What one call of the denoiser costs, and how far single precision and tiles move its answer."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from diffxas.denoiser import PriorDenoiser
+from diffxas.prior import find_prior, load_prior
+from diffxas.structure import Structure
+from diffxas.tiles import ATOMS_PER_TILE
+from experiments.common import networks
+from experiments.scale.kept import PRIOR, SMALL, Row, measure
+
+REPEATED = (1, 2) if SMALL else (1, 2, 4)
+"""A network of 216 atoms so often along each edge: 216, 1,728 and 13,824 atoms."""
+ATOMS = 216
+EXACT = 3
+"""And so often where precisions and tiles are compared: 5,832 atoms, more than one tile."""
+SIGMA, DENSITY = 0.3, 2.0
+LEAST_CALLS, LEAST_SECONDS = (2, 0.0) if SMALL else (5, 4.0)
+"""The best of at least so many calls, and of as many as this time takes."""
+
+
+def noised(times: int, sigma: float = SIGMA) -> Structure:
+    """A network of about 2 g/cm3, repeated and noised."""
+    one = min(networks(), key=lambda s: abs(s.density - DENSITY))
+    shifts = np.array([(a, b, c) for a in range(times) for b in range(times)
+                       for c in range(times)]) @ one.cell
+    x = (one.positions[None] + shifts[:, None]).reshape(-1, 3)
+    x = x + sigma * np.random.default_rng(0).standard_normal(x.shape)
+    return Structure(x, np.tile(one.numbers, len(shifts)), times * one.cell)
+
+
+def call_stage() -> None:
+    """All rows."""
+    for times in REPEATED:
+        for gradient in (False, True):
+            what = "gradient" if gradient else "call"
+            measure(f"call-{what}-{ATOMS * times**3}", lambda: timed(times, gradient))  # noqa: B023
+    measure("call-exact", exactness)
+
+
+def timed(times: int, gradient: bool) -> Row:
+    """Time a call in single precision with one thread, in no_grad or with a gradient."""
+    torch.set_num_threads(1)
+    system = noised(times)
+    denoiser = PriorDenoiser(load_prior(find_prior(PRIOR)), system)
+    x = torch.tensor(system.positions)
+
+    def work() -> None:
+        if gradient:
+            some = x.clone().requires_grad_(True)
+            (denoiser(some, SIGMA) - x).square().sum().backward()
+            return
+        with torch.no_grad():
+            denoiser(x, SIGMA)
+
+    work()  # loops are compiled, buffers made
+    wall, cpu, calls = best(work)
+    return {"atoms": len(system), "gradient": gradient, "wall": wall, "cpu": cpu, "calls": calls,
+            "ms_per_atom": 1000 * cpu / len(system), "ms_per_atom_wall": 1000 * wall / len(system)}
+
+
+def best(work: Callable[[], None]) -> tuple[float, float, int]:
+    """Least wall and processor seconds of several calls, and how many there were."""
+    found: list[tuple[float, float]] = []
+    begun = time.perf_counter()
+    while len(found) < LEAST_CALLS or time.perf_counter() - begun < LEAST_SECONDS:
+        used, at = _used(), time.perf_counter()
+        work()
+        found.append((time.perf_counter() - at, _used() - used))
+    walls, cpus = zip(*found, strict=True)
+    return min(walls), min(cpus), len(found)
+
+
+def _used() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def exactness() -> Row:
+    """Largest differences of D (angstrom): single against double precision, tiles against whole."""
+    torch.set_num_threads(1)
+    system = noised(EXACT)
+    assert len(system) > ATOMS_PER_TILE
+    folder, x = find_prior(PRIOR), torch.tensor(system.positions)
+    single = PriorDenoiser(load_prior(folder), system)
+    double = PriorDenoiser(load_prior(folder).double(), system)
+    whole = PriorDenoiser(load_prior(folder).double(), system)
+    assert double.tiled is not None
+    n_tiles, whole.tiled = double.tiled.partition.n_tiles, None
+    with torch.no_grad():
+        a, b, c = (one(x, SIGMA) for one in (single, double, whole))
+    return {"atoms": len(system), "tiles": n_tiles,
+            "single_double": float((a - b).abs().max()), "tiled_whole": float((b - c).abs().max())}
