@@ -130,12 +130,14 @@ def _draw(setup: Setup, folder: RunFolder, one: Number, advance: Callable[[int],
     begun = time.monotonic()
     number = one.number
     guide = Guides(fresh_guides(setup.guides, setup.system)) if one.guided else None
-    schedule = setup.schedule if guide is None else guided_schedule(setup.schedule)
+    algorithm = algorithm_of(setup, one.guided)
+    schedule = setup.schedule
+    if guide is not None and not algorithm.sees_noised:
+        schedule = guided_schedule(schedule)
     problem = Problem(
         denoiser_of(setup), guide, schedule, lambda n: torch.tensor(start_of(setup, n)),
         setup.options.seed,
         None if setup.arrangement is None else setup.arrangement.confined)
-    algorithm = algorithm_of(setup, one.guided)
     standing = _Standing(folder, f"{one.name}.walk", guide)
     if algorithm.walks == 1:
         problem = replace(problem, after=standing.read())

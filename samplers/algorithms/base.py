@@ -97,11 +97,14 @@ class Algorithm(Protocol):
     name : as ``--algorithm`` takes it
     needs_gradient : whether guides must be differentiable
     walks : walks of the denoiser that one sample takes (progress and cost)
+    sees_noised : whether guides tell from noised structures, at any level; else calls are best
+        spent where denoised estimates tell (:func:`samplers.guidance.guided_schedule`)
     """
 
     name: str
     needs_gradient: bool
     walks: int
+    sees_noised: bool
 
     def draw(self, problem: Problem, sample: int, watch: Watch | None = None) -> Drawn:
         """Sample number ``sample``; one seed and number give the same one.

@@ -55,6 +55,7 @@ class DAPS:
 
     name = "daps"
     needs_gradient = True
+    sees_noised = False
     walks = 1
 
     def draw(self, problem: Problem, sample: int, watch: Watch | None = None) -> Drawn:

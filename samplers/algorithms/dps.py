@@ -24,6 +24,7 @@ class DPS:
 
     name = "dps"
     needs_gradient = True
+    sees_noised = False
     walks = 1
 
     def draw(self, problem: Problem, sample: int, watch: Watch | None = None) -> Drawn:

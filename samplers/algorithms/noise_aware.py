@@ -101,6 +101,7 @@ class NoiseAware:
 
     name = "noise-aware"
     needs_gradient = True
+    sees_noised = True
     walks = 1
 
     def draw(self, problem: Problem, sample: int, watch: Watch | None = None) -> Drawn:

@@ -80,6 +80,7 @@ class Particles:
 
     name = "particles"
     needs_gradient = False
+    sees_noised = False
 
     def __init__(self, walks: int = 4) -> None:
         assert walks > 0, "one particle is drawn"

@@ -31,6 +31,7 @@ class Weighting:
 
     name = "weighting"
     needs_gradient = False
+    sees_noised = False
 
     def __init__(self, walks: int = 16) -> None:
         assert walks > 0, "one walk is drawn"
