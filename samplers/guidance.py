@@ -81,7 +81,7 @@ class GuidedDenoiser:
 
 
 def guided_schedule(schedule: SamplingSchedule) -> SamplingSchedule:
-    """The walk of samples that are guided by denoised estimates: as many calls, where these tell."""
+    """The walk of samples guided by denoised estimates: as many calls, where these tell."""
     return replace(schedule, bond_high=BOND_HIGH, bond_low=BOND_LOW, bond_share=BOND_SHARE)
 
 

@@ -97,7 +97,8 @@ def measured(job: Job) -> Row:
         return row
     (sample,) = json.loads((out / "summary.json").read_text(encoding="utf-8"))["samples"]
     seconds = {key: value for key, value in sample.items() if key.startswith("seconds")}
-    return row | seconds | {"calls": sample["denoiser_calls"], "sha256": digest(out / "structures.extxyz")}
+    return row | seconds | {"calls": sample["denoiser_calls"],
+                            "sha256": digest(out / "structures.extxyz")}
 
 
 def digest(path: Path) -> str:
