@@ -1,9 +1,8 @@
 """Ways to draw from the posterior of a prior and guides; ``find_algorithm`` knows them by name.
 
 ``auto``, the default, is ``noise-aware`` where a spectrum is asked by a surrogate that taught one
-of noised structures, and ``dps`` elsewhere: on pairs of equal density both recover about the same
-share of the difference, the first in half the time and with 0.1 eV an atom less
-(experiments/closed-loop).
+of noised structures, and ``dps`` elsewhere: on pairs of equal density the first recovers 82 and
+78 % of the difference, the second 59 and 65 % in three times the time (experiments/closed-loop).
 """
 
 from __future__ import annotations
