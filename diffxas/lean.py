@@ -13,7 +13,7 @@ block: memory does not grow with the number of edges, forwards or backwards. Sum
 of the edges in one thread, so the same edges give the same bits.
 
 Centres may be fewer than the atoms that send: they are the first rows of the features. That is what
-a tile of a large cell needs (:mod:`samplers.tiling`).
+a tile of a large cell needs (:mod:`diffxas.tiled`).
 """
 
 from __future__ import annotations
@@ -108,10 +108,10 @@ class LeanLayer:
         self.keep, self.skip = _matrices(layer.keep), _matrices(layer.skip)
         self.down, self.mix_linear = _matrices(layer.down), _matrices(layer.mix_linear)
         self.mix_product = _matrices(layer.mix_product)
-        self.sizes = np.array([mul for mul, _ in layer.product_on_edges.irreps_in1] + [0, 0],
-                              dtype=np.int64)[:5]
+        sent = [mul for mul, _ in layer.product_on_edges.irreps_in1]
+        self.sizes = (*sent, 0, 0)[:5]  # the first layer sends scalars alone
         self.paths = _paths(layer.product_on_nodes)
-        self.n_scalars, self.repeats = layer.n_scalars, [mul for _, mul in layer.repeats]
+        self.repeats = [mul for _, mul in layer.repeats]
 
     def __call__(self, x: Features, edges: Edges, c: Tensor) -> Features:
         """Features of the centres after the layer.
@@ -247,8 +247,8 @@ class _Messages(torch.autograd.Function):
         s, v, t = s.contiguous(), v.contiguous(), t.contiguous()
         ctx.save_for_backward(s, v, t, to_center, to_neighbor, vectors)
         ctx.rest = edges, lean
-        n0, n1, n2, nv, nt = (int(k) for k in lean.sizes)
-        gather = compiled_gather(n0, n1, n2, nv, nt)
+        n0, n1, n2, nv, nt = lean.sizes
+        gather = compiled_gather(*lean.sizes)
         n = edges.n_centres
         out = tuple(s.new_empty(n, dim, mul)
                     for dim, mul in ((1, n0 + nv + nt), (3, n1 + nv), (5, n2 + nt)))
@@ -270,7 +270,7 @@ class _Messages(torch.autograd.Function):
 
         s, v, t, to_center, to_neighbor, vectors = ctx.saved_tensors
         edges, lean = ctx.rest
-        scatter = compiled_scatter(*(int(k) for k in lean.sizes))
+        scatter = compiled_scatter(*lean.sizes)
         d = [torch.zeros_like(one) for one in (s, v, t)]
         d_center, d_neighbor = torch.zeros_like(to_center), torch.zeros_like(to_neighbor)
         d_vectors = torch.empty_like(vectors)

@@ -212,28 +212,21 @@ class NoisedSurrogate:
         sigma : angstrom
         system : species and cell; its positions are not read
         """
-        parameter = next(self.network.parameters())
-        if is_tiled(self.network.trunk, len(x_t)):
-            return self._tiled(x_t, sigma, system)
-        graph = build_graph(placed(system, x_t), self.config.cutoff, dtype=parameter.dtype,
-                            device=parameter.device)
-        species = species_indices(system.symbols, self.config.elements, "noise-aware surrogate")
-        sites = np.flatnonzero(np.array(system.symbols) == self.config.absorber)
+        network, parameter = self.network, next(self.network.parameters())
         x = x_t.to(parameter.device, parameter.dtype)
+        species = species_indices(system.symbols, self.config.elements,
+                                  "noise-aware surrogate").to(x.device)
+        sites = torch.as_tensor(np.flatnonzero(np.array(system.symbols) == self.config.absorber),
+                                device=x.device)
         levels = torch.full((len(x),), float(sigma), dtype=x.dtype, device=x.device)
-        spectra = self.network.spectra(self.network(
-            x, levels, species.to(x.device), graph, torch.as_tensor(sites, device=x.device)))
-        return spectra.to(x_t.device, x_t.dtype)
-
-    def _tiled(self, x_t: Tensor, sigma: float, system: Structure) -> Tensor:
-        """The same, tile by tile."""
-        species = species_indices(system.symbols, self.config.elements, "noise-aware surrogate")
-        sites = np.flatnonzero(np.array(system.symbols) == self.config.absorber)
-        tiled = TiledNetwork(self.network.trunk, self.network.head, system, species)
-        x = x_t.to(next(self.network.parameters()).dtype)
-        condition = self.network.condition(torch.full((1,), float(sigma), dtype=x.dtype))
-        coefficients = tiled(x, condition.expand(len(x), -1))[torch.as_tensor(sites)]
-        return self.network.spectra(coefficients).to(x_t.dtype)
+        if is_tiled(network.trunk, len(x)):
+            tiled = TiledNetwork(network.trunk, network.head, system, species)
+            coefficients = tiled(x, network.condition(levels[:1]).expand(len(x), -1))[sites]
+        else:
+            graph = build_graph(placed(system, x_t), self.config.cutoff, dtype=x.dtype,
+                                device=x.device)
+            coefficients = network(x, levels, species, graph, sites)
+        return network.spectra(coefficients).to(x_t.device, x_t.dtype)
 
     def mean_covariance(self, sigma: float, n_sites: int) -> np.ndarray:
         """Cov[v | x_t] of the mean over so many sites, (n_grid, n_grid)."""

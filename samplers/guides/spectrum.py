@@ -14,7 +14,7 @@ are correlated along the energy. The guide's weight follows. ``temperature`` div
 log-likelihood and is a knob: at 1 the walk would draw from the posterior if it had time. It lags
 behind, since bonds must change. With 64 calls and 216 atoms the judge's residual on DFT cells of
 2.0 and 3.0 g/cm3 is 1.5 and 1.9 of its own on the truth at a temperature of 0.3, 1.2 and 1.5 to
-1.9 at 0.1; two samples each (experiments/guided; experiments/closed-loop was run at 0.3).
+1.9 at 0.1; two samples each, by dps (experiments/guided).
 
 Nuisances theta of a measured target are fitted anew at every call, starting from the last ones; the
 gradient needs no pass through that fit (envelope theorem). The covariance takes A at the nuisances
