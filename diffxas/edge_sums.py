@@ -28,26 +28,48 @@ import numpy as np
 COMPILED = {"cache": True, "nogil": True, "fastmath": {"contract", "reassoc", "nsz"}}
 THIRD, FIFTH = 1 / math.sqrt(3.0), 1 / math.sqrt(5.0)
 ROOT3, ROOT5, ROOT15 = math.sqrt(3.0), math.sqrt(5.0), math.sqrt(15.0)
+INVERSE_E = math.exp(-1.0)
+REACH = 10
+"""Gaussians so many widths away are zero: exp(-REACH^2 / 2) is below double precision."""
 
 
 @numba.njit(**COMPILED)
-def geometry(vectors, centers, width, cutoff, core, exponents, fade, y):
-    """Of every edge: exponents of the radial basis, envelope, harmonics (:class:`Radial`).
+def geometry(vectors, width, cutoff, core, basis, fade, y):
+    """Of every edge: radial basis, envelope, harmonics (:class:`diffxas.network.Radial`).
+
+    Centres of the Gaussians are k times their width, so that neighbours in the row have a ratio
+    exp(+-(r / width - k) - 1 / 2), which falls by e a step: one row takes two exponentials.
 
     Parameters
     ----------
     vectors : (n_edges, 3), angstrom
-    centers, width : of the Gaussians, angstrom
+    width : of the Gaussians, angstrom
     cutoff, core : angstrom
-    exponents, fade, y : (n_edges, n_basis), (n_edges,), (n_edges, 9), written
+    basis, fade, y : (n_edges, n_basis), (n_edges,), (n_edges, 9), written
     """
+    n_basis, real = basis.shape[1], vectors.dtype.type
+    half, inverse_e = real(0.5), real(INVERSE_E)
     for e in range(len(vectors)):
         a, b, c = vectors[e, 0], vectors[e, 1], vectors[e, 2]
         r2 = a * a + b * b + c * c
         r = math.sqrt(r2 + 1e-12)
-        for k in range(len(centers)):
-            u = (r - centers[k]) / width
-            exponents[e, k] = -0.5 * u * u
+        row = basis[e]
+        row[:] = 0
+        u = r / width
+        nearest = min(int(u + half), n_basis - 1)
+        u -= real(nearest)
+        most = math.exp(-half * u * u)
+        row[nearest] = most
+        value, ratio = most, math.exp(u - half)
+        for k in range(nearest + 1, min(n_basis, nearest + REACH)):
+            value *= ratio
+            ratio *= inverse_e
+            row[k] = value
+        value, ratio = most, math.exp(-u - half)
+        for k in range(nearest - 1, max(-1, nearest - REACH), -1):
+            value *= ratio
+            ratio *= inverse_e
+            row[k] = value
         u = min(r / cutoff, 1.0)
         cube = u * u * u
         fade[e] = 1 - cube * cube * (28 - 48 * u + 21 * u * u)
@@ -58,6 +80,16 @@ def geometry(vectors, centers, width, cutoff, core, exponents, fade, y):
         y[e, 4], y[e, 5] = ROOT15 * a * c, ROOT15 * a * b
         y[e, 6] = ROOT5 * (b * b - 0.5 * (a * a + c * c))
         y[e, 7], y[e, 8] = ROOT15 * b * c, 0.5 * ROOT15 * (c * c - a * a)
+
+
+@numba.njit(**COMPILED)
+def add_ends(start, first, last, neighbor, to_center, to_neighbor, hidden):
+    """Add what an edge's two atoms say to ``hidden`` (n_edges, n_hidden), in place."""
+    for i in range(first, last):
+        for e in range(start[i], start[i + 1]):
+            k, j = e - start[first], neighbor[e]
+            for c in range(hidden.shape[1]):
+                hidden[k, c] += to_center[i, c] + to_neighbor[j, c]
 
 
 @cache
@@ -74,24 +106,26 @@ def compiled_gather(n0: int, n1: int, n2: int, nv: int, nt: int) -> Callable[...
     xt0, xt1, xt2, xt3, xt4 = 0, nt, 2 * nt, 3 * nt, 4 * nt
 
     @numba.njit(**COMPILED)
-    def gather(start, first, last, neighbor, s, v, t, weights, fade, y, out_s, out_v, out_t):
+    def gather(start, first, last, neighbor, s, v, t, weights, bias, fade, y, out_s, out_v, out_t):
         """Messages of centres ``first`` to ``last``; ``v`` and ``t`` are flat, (n_atoms, 3 nv)."""
         total = np.empty(n_all, dtype=s.dtype)
+        third, fifth = s.dtype.type(THIRD), s.dtype.type(FIFTH)
         for i in range(first, last):
             total[:] = 0
             for e in range(start[i], start[i + 1]):
                 k, j = e - start[first], neighbor[e]
                 w, a, b, d, f = weights[k], s[j], v[j], t[j], fade[k]
                 for c in range(n0):
-                    total[c] += f * w[c] * a[c]
+                    total[c] += f * (w[c] + bias[c]) * a[c]
                 x, p, z = f * y[k, 1], f * y[k, 2], f * y[k, 3]
                 for c in range(n1):
-                    q = w[s1 + c] * a[s1 + c]
+                    q = (w[s1 + c] + bias[s1 + c]) * a[s1 + c]
                     total[v0 + c] += x * q
                     total[v1 + c] += p * q
                     total[v2 + c] += z * q
                 for c in range(nv):
-                    q, h = w[wv + c] * f, w[wv + nv + c] * THIRD
+                    q = (w[wv + c] + bias[wv + c]) * f
+                    h = (w[wv + nv + c] + bias[wv + nv + c]) * third
                     total[v0 + n1 + c] += q * b[c]
                     total[v1 + n1 + c] += q * b[nv + c]
                     total[v2 + n1 + c] += q * b[2 * nv + c]
@@ -99,14 +133,15 @@ def compiled_gather(n0: int, n1: int, n2: int, nv: int, nt: int) -> Callable[...
                 x, p, z = f * y[k, 4], f * y[k, 5], f * y[k, 6]
                 g, r = f * y[k, 7], f * y[k, 8]
                 for c in range(n2):
-                    q = w[s2 + c] * a[s2 + c]
+                    q = (w[s2 + c] + bias[s2 + c]) * a[s2 + c]
                     total[t0 + c] += x * q
                     total[t1 + c] += p * q
                     total[t2 + c] += z * q
                     total[t3 + c] += g * q
                     total[t4 + c] += r * q
                 for c in range(nt):
-                    q, h = w[wt + c] * f, w[wt + nt + c] * FIFTH
+                    q = (w[wt + c] + bias[wt + c]) * f
+                    h = (w[wt + nt + c] + bias[wt + nt + c]) * fifth
                     total[t0 + n2 + c] += q * d[xt0 + c]
                     total[t1 + n2 + c] += q * d[xt1 + c]
                     total[t2 + n2 + c] += q * d[xt2 + c]
@@ -122,17 +157,19 @@ def compiled_gather(n0: int, n1: int, n2: int, nv: int, nt: int) -> Callable[...
     return gathered
 
 
-
 @numba.njit(**COMPILED)
-def geometry_back(vectors, centers, width, cutoff, core, d_exponents, d_fade, d_y, d_vectors):
-    """The derivative of :func:`geometry`; the last is written, (n_edges, 3)."""
+def geometry_back(vectors, width, cutoff, core, d_exponents, d_fade, d_y, d_vectors):
+    """The derivative of :func:`geometry`; the last is written, (n_edges, 3).
+
+    ``d_exponents`` is that in the exponents of the basis, (n_edges, n_basis).
+    """
     for e in range(len(vectors)):
         a, b, c = vectors[e, 0], vectors[e, 1], vectors[e, 2]
         r2 = a * a + b * b + c * c
         r = math.sqrt(r2 + 1e-12)
         d_r = d_fade[e] * 0
-        for k in range(len(centers)):
-            d_r -= d_exponents[e, k] * (r - centers[k])
+        for k in range(d_exponents.shape[1]):
+            d_r -= d_exponents[e, k] * (r - k * width)
         d_r /= width * width
         u = r / cutoff
         if u < 1:

@@ -19,7 +19,7 @@ a tile of a large cell needs (:mod:`diffxas.tiled`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
@@ -28,6 +28,8 @@ from e3nn import o3
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear, silu
+
+from diffxas.atom_products import AtomProducts
 
 if TYPE_CHECKING:
     from diffxas.network import EquivariantNetwork, Interaction
@@ -52,6 +54,14 @@ class Features(NamedTuple):
         return Features(*(block.index_select(0, which) for block in self))
 
 
+class Geometry(NamedTuple):
+    """Of edges: radial basis (n_edges, n_basis), envelope (n_edges,), harmonics (n_edges, 9)."""
+
+    basis: Tensor
+    fade: np.ndarray
+    harmonics: np.ndarray
+
+
 @dataclass(frozen=True)
 class Edges:
     """Edges sorted by centre.
@@ -62,12 +72,14 @@ class Edges:
     center : (n_edges,) int64, rising
     neighbor : (n_edges,) int64, rows of the features that are sent
     vectors : (n_edges, 3), angstrom, from the centre to the neighbour
+    geometry : what the radial part says of all edges, if it is kept for all layers
     """
 
     start: np.ndarray
     center: Tensor
     neighbor: Tensor
     vectors: Tensor
+    geometry: Geometry | None = None
 
     @classmethod
     def of(cls, center: Tensor, neighbor: Tensor, vectors: Tensor, n_centres: int) -> Edges:
@@ -110,8 +122,10 @@ class LeanLayer:
         self.mix_product = _matrices(layer.mix_product)
         sent = [mul for mul, _ in layer.product_on_edges.irreps_in1]
         self.sizes = (*sent, 0, 0)[:5]  # the first layer sends scalars alone
-        self.paths = _paths(layer.product_on_nodes)
+        self.products = AtomProducts(layer.product_on_nodes)
         self.repeats = [mul for _, mul in layer.repeats]
+        real = radial.basis.centers.numpy().dtype.type
+        self.lengths = tuple(real(x) for x in (radial.basis.width, radial.cutoff, radial.core))
 
     def __call__(self, x: Features, edges: Edges, c: Tensor) -> Features:
         """Features of the centres after the layer.
@@ -123,7 +137,8 @@ class LeanLayer:
         """
         n, layer = edges.n_centres, self.layer
         s = x.scalars[:, 0]
-        to_center = layer.from_center(torch.cat([s[:n], c], 1))
+        to_center = linear(torch.cat([s[:n], c], 1), layer.from_center.weight,
+                           layer.from_basis.bias)
         sent = _linear(x, self.up)
         m = Features(*_Messages.apply(*sent, to_center, layer.from_neighbor(s), edges.vectors,
                                       edges, self))
@@ -131,10 +146,7 @@ class LeanLayer:
         gathered = [None if a is None else a * self.scale for a in _mapped(m, self.gather)]
         h = _sum(gathered, _mapped(x, self.keep))
         h = Features(silu(h.scalars), h.vectors, h.tensors)
-        p = _linear(h, self.down)
-        flat = torch.cat([block.flatten(1) for block in p], 1)
-        size = (1 + flat.square().mean(1)).rsqrt()[:, None, None]
-        products = self._products(Features(*(block * size for block in p)))
+        products = Features(*self.products(*_linear(h, self.down)))
         update = [a + b for a, b in zip(_linear(h, self.mix_linear),
                                         _linear(products, self.mix_product), strict=True)]
         gate = torch.tanh(layer.gate(torch.cat([h.scalars[:, 0], c], 1)))[:, None]
@@ -142,46 +154,27 @@ class LeanLayer:
         gated = [g * one for g, one in zip(gates, update, strict=True)]
         return _sum(_mapped(x, self.skip), gated)
 
-    def geometry(self, vectors: Tensor) -> tuple[Tensor, np.ndarray, np.ndarray]:
-        """What ``radial`` says of edges, in one loop; basis, envelope (n_edges,), harmonics."""
+    def geometry(self, edges: Edges, part: slice) -> Geometry:
+        """What the radial part says of some edges, as it is kept or computed in one loop."""
         from diffxas.edge_sums import geometry
 
+        if edges.geometry is not None:
+            basis, fade, y = edges.geometry
+            return Geometry(basis[part], fade[part], y[part])
+        vectors = edges.vectors.detach()[part]
         n = len(vectors)
-        exponents = vectors.new_empty(n, len(self.radial.basis.centers))
+        basis = vectors.new_empty(n, len(self.radial.basis.centers))
         fade, y = vectors.new_empty(n).numpy(), vectors.new_empty(n, 9).numpy()
-        geometry(vectors.numpy(), *self._lengths(), exponents.numpy(), fade, y)
-        return exponents.exp_(), fade, y
+        geometry(vectors.numpy(), *self.lengths, basis.numpy(), fade, y)
+        return Geometry(basis, fade, y)
 
     def geometry_back(self, vectors: Tensor, d_exponents: Tensor, d_fade: np.ndarray,
                       d_y: np.ndarray, d_vectors: Tensor) -> None:
         """The derivative of :meth:`geometry`, written to ``d_vectors``."""
         from diffxas.edge_sums import geometry_back
 
-        geometry_back(vectors.numpy(), *self._lengths(), d_exponents.numpy(), d_fade, d_y,
+        geometry_back(vectors.numpy(), *self.lengths, d_exponents.numpy(), d_fade, d_y,
                       d_vectors.numpy())
-
-    def _lengths(self) -> tuple[Any, ...]:
-        """Centres and width of the basis, cutoff and soft core, angstrom, in their precision."""
-        from diffxas.network import SOFT_CORE
-
-        centers = self.radial.basis.centers.numpy()
-        real = centers.dtype.type
-        return (centers, real(self.radial.basis.width), real(self.radial.cutoff),
-                real(SOFT_CORE))
-
-    def _products(self, p: Features) -> Features:
-        """p (x) p channel by channel, paths of one l side by side."""
-        found: list[list[Tensor]] = [[], [], []]
-        outer: dict[tuple[int, int], Tensor] = {}
-        for a, b, out, table, weight in self.paths:
-            if a == 0:
-                value = p[0] * p[b]
-            else:
-                if (a, b) not in outer:
-                    outer[a, b] = (p[a][:, :, None] * p[b][:, None]).flatten(1, 2)
-                value = torch.matmul(table, outer[a, b])
-            found[out].append(value * weight)
-        return Features(*(torch.cat(blocks, 2) for blocks in found))
 
 
 def _matrices(module: o3.Linear) -> Matrices:
@@ -219,23 +212,6 @@ def _sum(one: Sequence[Tensor | None], other: Sequence[Tensor | None]) -> Featur
     return Features(*(there[0] if len(there) == 1 else there[0] + there[1] for there in parts))
 
 
-def _paths(product: o3.TensorProduct) -> list[tuple[int, int, int, Tensor, Tensor]]:
-    """l of both factors and of the result, Clebsch-Gordan table (2 l + 1, a b), channel weights."""
-    found, start = [], 0
-    weights = product.weight
-    for i in product.instructions:
-        mul = product.irreps_in1[i.i_in1].mul
-        a, b = product.irreps_in1[i.i_in1].ir.l, product.irreps_in2[i.i_in2].ir.l
-        out = product.irreps_out[i.i_out].ir.l
-        table = o3.wigner_3j(a, b, out, dtype=weights.dtype, device=weights.device)
-        weight = weights[start : start + mul] * i.path_weight
-        start += mul
-        if a == 0:  # s p: the table is the identity over sqrt(2 l + 1)
-            weight = weight * float(table[0, 0, 0])
-        found.append((a, b, out, table.flatten(0, 1).T.contiguous(), weight))
-    return found
-
-
 class _Messages(torch.autograd.Function):
     """The sum; gradients to features, hidden parts and vectors, none to the layer's weights."""
 
@@ -254,13 +230,14 @@ class _Messages(torch.autograd.Function):
                     for dim, mul in ((1, n0 + nv + nt), (3, n1 + nv), (5, n2 + nt)))
         neighbor, sent = edges.neighbor.numpy(), [x.flatten(1).numpy() for x in (s, v, t)]
         received = [x.flatten(1).numpy() for x in out]
+        bias = lean.layer.to_weights.bias.numpy()
         for first, last in edges.blocks():
             part = slice(int(edges.start[first]), int(edges.start[last]))
-            basis, fade, harmonics = lean.geometry(vectors[part])
-            hidden = _hidden(lean, basis, to_center, to_neighbor, edges, part)
-            weights = lean.layer.to_weights(silu(hidden, inplace=True))
-            gather(edges.start, first, last, neighbor, *sent, weights.numpy(), fade, harmonics,
-                   *received)
+            basis, fade, harmonics = lean.geometry(edges, part)
+            hidden = _hidden(lean, basis, to_center, to_neighbor, edges, first, last)
+            weights = linear(silu(hidden, inplace=True), lean.layer.to_weights.weight)
+            gather(edges.start, first, last, neighbor, *sent, weights.numpy(), bias, fade,
+                   harmonics, *received)
         return out
 
     @staticmethod
@@ -279,8 +256,8 @@ class _Messages(torch.autograd.Function):
         layer, neighbor = lean.layer, edges.neighbor.numpy()
         for first, last in edges.blocks():
             part = slice(int(edges.start[first]), int(edges.start[last]))
-            basis, fade, harmonics = lean.geometry(vectors[part])
-            before = _hidden(lean, basis, to_center, to_neighbor, edges, part)
+            basis, fade, harmonics = lean.geometry(edges, part)
+            before = _hidden(lean, basis, to_center, to_neighbor, edges, first, last)
             gate = torch.sigmoid(before)
             hidden = before * gate
             weights = layer.to_weights(hidden)
@@ -298,11 +275,13 @@ class _Messages(torch.autograd.Function):
 
 
 def _hidden(lean: LeanLayer, basis: Tensor, to_center: Tensor, to_neighbor: Tensor,
-            edges: Edges, part: slice) -> Tensor:
+            edges: Edges, first: int, last: int) -> Tensor:
     """The radial network before its nonlinearity, (n_edges, hidden)."""
-    hidden: Tensor = lean.layer.from_basis(basis)
-    hidden += to_center.index_select(0, edges.center[part])
-    hidden += to_neighbor.index_select(0, edges.neighbor[part])
+    from diffxas.edge_sums import add_ends
+
+    hidden = linear(basis, lean.layer.from_basis.weight)  # its bias is in what centres say
+    add_ends(edges.start, first, last, edges.neighbor.numpy(), to_center.numpy(),
+             to_neighbor.numpy(), hidden.numpy())
     return hidden
 
 
@@ -320,6 +299,10 @@ class LeanNetwork:
         n = len(scalars)
         return Features(scalars[:, None], scalars.new_zeros(n, 3, 0),
                         scalars.new_zeros(n, 5, 0)), condition
+
+    def keep_geometry(self, edges: Edges) -> Edges:
+        """The same edges with what all layers need to know of them, 100 bytes each."""
+        return replace(edges, geometry=self.layers[0].geometry(edges, slice(None)))
 
     @staticmethod
     def end(x: Features) -> Tensor:

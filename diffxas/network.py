@@ -85,14 +85,14 @@ class Radial(nn.Module):
 
     def __init__(self, cutoff: float, n_basis: int) -> None:
         super().__init__()
-        self.cutoff = float(cutoff)
+        self.cutoff, self.core = float(cutoff), SOFT_CORE
         self.basis = RadialBasis(cutoff, n_basis)
 
     def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """``vectors`` (n_edges, 3), angstrom."""
         r2 = (vectors * vectors).sum(1)
         r = (r2 + 1e-12).sqrt()  # finite gradient where two atoms coincide
-        directions = vectors * (r2 + SOFT_CORE**2).rsqrt()[:, None]
+        directions = vectors * (r2 + self.core**2).rsqrt()[:, None]
         return self.basis(r), envelope(r, self.cutoff)[:, None], harmonics(directions)
 
 
@@ -306,7 +306,7 @@ class EquivariantNetwork(nn.Module):
         """See :meth:`forward`."""
         lean, n = self.lean, len(species)
         x, condition = lean.begin(species, condition)
-        edges = Edges.of(graph.center, graph.neighbor, vectors, n)
+        edges = lean.keep_geometry(Edges.of(graph.center, graph.neighbor, vectors, n))
         for k, layer in enumerate(lean.layers):
             if sites is not None and k == self.n_layers - 1:
                 some = _towards(graph, sites)
