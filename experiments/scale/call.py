@@ -10,11 +10,13 @@ import numpy as np
 import torch
 
 from diffxas.denoiser import PriorDenoiser
+from diffxas.graph import build_graph
 from diffxas.prior import find_prior, load_prior
 from diffxas.structure import Structure
 from diffxas.tiles import ATOMS_PER_TILE
 from experiments.common import networks
 from experiments.scale.kept import PRIOR, SMALL, Row, measure
+from experiments.scale.published import CUTOFF, MeshGraphNets
 
 REPEATED = (1, 2) if SMALL else (1, 2, 4)
 """A network of 216 atoms so often along each edge: 216, 1,728 and 13,824 atoms."""
@@ -43,6 +45,7 @@ def call_stage() -> None:
             what = "gradient" if gradient else "call"
             measure(f"call-{what}-{ATOMS * times**3}", lambda: timed(times, gradient))  # noqa: B023
     measure("call-exact", exactness)
+    measure(f"call-published-{ATOMS}", published)
 
 
 def timed(times: int, gradient: bool) -> Row:
@@ -64,6 +67,24 @@ def timed(times: int, gradient: bool) -> Row:
     wall, cpu, calls = best(work)
     return {"atoms": len(system), "gradient": gradient, "wall": wall, "cpu": cpu, "calls": calls,
             "ms_per_atom": 1000 * cpu / len(system), "ms_per_atom_wall": 1000 * wall / len(system)}
+
+
+def published() -> Row:
+    """Time a call of the published network on the same 216 atoms, as :func:`timed` does."""
+    torch.set_num_threads(1)
+    system = noised(1)
+    torch.manual_seed(0)
+    network = MeshGraphNets()
+    x = torch.tensor(system.positions, dtype=torch.float32)
+
+    def work() -> None:
+        with torch.no_grad():
+            network(x, build_graph(system, CUTOFF))
+
+    work()
+    wall, cpu, calls = best(work)
+    return {"atoms": len(system), "parameters": network.n_parameters, "wall": wall, "cpu": cpu,
+            "calls": calls, "ms_per_atom": 1000 * cpu / len(system)}
 
 
 def best(work: Callable[[], None]) -> tuple[float, float, int]:

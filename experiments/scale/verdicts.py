@@ -94,8 +94,11 @@ def call_line(rows: Rows, atoms: int) -> Line:
     row = rows.get(f"call-call-{atoms}")
     if row is None:
         return Line(what, target, NOT_RUN, None)
-    found = row["ms_per_atom"]
-    return Line(what, target, f"{found:.4f} ms per atom, {PUBLISHED_MS / found:.1f}x less"
+    found, published = row["ms_per_atom"], rows.get(f"call-published-{ONE}")
+    here = "" if published is None else (
+        f" ({published['ms_per_atom'] / found:.1f}x less than the published network on this "
+        f"machine, {published['ms_per_atom']:.3f})")
+    return Line(what, target, f"{found:.4f} ms per atom, {PUBLISHED_MS / found:.1f}x less{here}"
                               f"{mark(row)}", found <= most)
 
 

@@ -4,7 +4,9 @@ With an exact denoiser the walk must end in the denoiser's distribution, but for
 length: its widths hold within 2 %, that is the tolerance of the laws here.
 """
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -17,7 +19,16 @@ from torch import Tensor
 from diffxas import noise
 from diffxas.denoiser import Denoiser, PriorConfig
 from diffxas.errors import InputError
-from samplers.sampling import SamplingSchedule, Step, contract, sample, walk
+from samplers.sampling import (
+    LESS_NOISE,
+    MAXIMUM_STEPS,
+    SamplingSchedule,
+    Step,
+    contract,
+    sample,
+    walk,
+)
+from samplers.setup import schedule_at
 
 N_ATOMS = 6000
 SCHEDULE = SamplingSchedule()
@@ -259,3 +270,19 @@ def test_single_precision_stays_single():
     assert end.dtype == torch.float32
     double = sample(EXACT, start.double(), SCHEDULE, 0, 0)
     assert (end - double).abs().max() < 1e-4
+
+
+def rates(schedule: SamplingSchedule) -> list[float]:
+    """2 eta h of every step: how much noise is put back, over how much is there."""
+    return [2 * schedule.eta * math.log(a / b) for a, b in pairwise(schedule.levels()[:-1])]
+
+
+def test_fewer_steps_put_back_as_much_a_step_and_are_a_little_colder():
+    record = {"sampling": [[2.0, 0.8, 0.9]], "levels": {"eta": 10.0}}
+    most, half = (schedule_at(record, 2.0, steps) for steps in (MAXIMUM_STEPS, MAXIMUM_STEPS // 2))
+    assert (most.eta, most.noise_scale, most.temperature) == (10.0, 0.9, 0.8)
+    assert half.temperature == 0.8
+    assert 0.9 * (1 - LESS_NOISE) < half.noise_scale < 0.9
+    assert np.median(rates(half)) == pytest.approx(np.median(rates(most)), rel=0.15)
+    usual = replace(half, eta=most.eta)  # the control
+    assert np.median(rates(usual)) > 1.7 * np.median(rates(most))
