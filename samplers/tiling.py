@@ -64,12 +64,15 @@ class DistributedNetwork(TiledNetwork):
             return super().forward(positions, condition, before, tiles)
         assert bool((condition == condition[:1]).all()), "atoms of one call share their condition"
         cut = self.partition.cut(positions.double().numpy())
-        outlines = [cut.outline(k, self.network.cutoff) for k in range(self.partition.n_tiles)]
         x, species, c = positions.numpy(), self.species.numpy(), condition[:1].numpy()
         submit, depth = self.client.submit, len(self.network.layers)
-        edges = [submit(edges_of, one, x[one.rows], self.cell, pure=False) for one in outlines]
-        last = [submit(first_of, self.prior, edges[one.number], species[one.rows], c, depth == 1,
-                       pure=False) for one in outlines]
+        outlines, edges, last = [], [], []
+        for number in range(self.partition.n_tiles):  # workers begin while others are outlined
+            one = cut.outline(number, self.network.cutoff)
+            outlines.append(one)
+            edges.append(submit(edges_of, one, x[one.rows], self.cell, pure=False))
+            last.append(submit(first_of, self.prior, edges[-1], species[one.rows], c, depth == 1,
+                               pure=False))
         for k in range(1, depth):
             last = [submit(layer_of, self.prior, k, edges[one.number], c, k == depth - 1,
                            last[one.number], [last[u] for u, _ in one.parts],
