@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import resource
 import time
 from collections.abc import Callable
@@ -17,14 +18,18 @@ from diffxas.tiles import ATOMS_PER_TILE
 from experiments.common import networks
 from experiments.scale.kept import PRIOR, SMALL, Row, measure
 from experiments.scale.published import CUTOFF, MeshGraphNets
+from samplers.cluster import open_cluster
+from samplers.tiling import distributed
 
 REPEATED = (1, 2) if SMALL else (1, 2, 4)
 """A network of 216 atoms so often along each edge: 216, 1,728 and 13,824 atoms."""
 ATOMS = 216
 EXACT = 3
 """And so often where precisions and tiles are compared: 5,832 atoms, more than one tile."""
+SHARED = ATOMS * (3 if SMALL else 8) ** 3
+"""110,592 atoms, as workers share them."""
 SIGMA, DENSITY = 0.3, 2.0
-LEAST_CALLS, LEAST_SECONDS = (2, 0.0) if SMALL else (5, 4.0)
+LEAST_CALLS, LEAST_SECONDS = (2, 0.0) if SMALL else (3, 12.0)
 """The best of at least so many calls, and of as many as this time takes."""
 
 
@@ -46,6 +51,9 @@ def call_stage() -> None:
             measure(f"call-{what}-{ATOMS * times**3}", lambda: timed(times, gradient))  # noqa: B023
     measure("call-exact", exactness)
     measure(f"call-published-{ATOMS}", published)
+    for n in (None, 1, 2):
+        name = f"call-shared-{SHARED}" + ("" if n is None else f"-{n}-workers")
+        measure(name, lambda: shared(n))  # noqa: B023 (called at once)
 
 
 def timed(times: int, gradient: bool) -> Row:
@@ -67,6 +75,26 @@ def timed(times: int, gradient: bool) -> Row:
     wall, cpu, calls = best(work)
     return {"atoms": len(system), "gradient": gradient, "wall": wall, "cpu": cpu, "calls": calls,
             "ms_per_atom": 1000 * cpu / len(system), "ms_per_atom_wall": 1000 * wall / len(system)}
+
+
+def shared(workers: int | None) -> Row:
+    """A call of a large cell by this process alone, or by workers; wall time."""
+    torch.set_num_threads(1)
+    system = noised(round((SHARED / ATOMS) ** (1 / 3)))
+    folder, x = find_prior(PRIOR), torch.tensor(system.positions)
+    with open_cluster(workers, None) as client:
+        more = {} if client is None else {"tiled": distributed(client, folder)}
+        denoiser = PriorDenoiser(load_prior(folder), system, **more)
+
+        def work() -> torch.Tensor:
+            with torch.no_grad():
+                return denoiser(x, SIGMA)
+
+        out = work()
+        wall, _, calls = best(work)
+    return {"atoms": len(system), "workers": workers, "wall": wall, "calls": calls,
+            "ms_per_atom_wall": 1000 * wall / len(system),
+            "sha256": hashlib.sha256(out.numpy().tobytes()).hexdigest()}
 
 
 def published() -> Row:

@@ -19,6 +19,8 @@ ONE, EIGHT, TEN_THOUSAND, HUNDRED_THOUSAND, MILLION = (
 DENSITY = 2.0
 DEFAULT, LARGE, HUGE, GPU = "default", "--large", "--huge", "--gpu"
 FILM = DATA / "experimental" / "dlc_c_k_nexafs.csv"
+FEW = 32
+"""Denoiser calls of the largest cell."""
 SHORT: tuple[object, ...] = ("--steps", 4) if SMALL else ()
 BRIEF: tuple[object, ...] = ("--rate", 20_000, "--melt-ps", 0.05) if SMALL else ()
 
@@ -32,19 +34,22 @@ class Job:
     kind : ``sampling``, ``end-to-end``, ``guided`` or ``melt-quench``
     workers : of Dask; None for the command's own process alone
     level : asked for by this flag
+    steps : denoiser calls; None for the command's own number
     """
 
     kind: str
     atoms: int
     workers: int | None = None
     level: str = DEFAULT
+    steps: int | None = None
 
     @property
     def name(self) -> str:
         """Of its row."""
         workers = "" if self.workers is None else f"-{self.workers}-workers"
         gpu = "-gpu" if self.level == GPU else ""
-        return f"sizes-{self.kind}-{self.atoms}{workers}{gpu}"
+        steps = "" if self.steps is None else f"-{self.steps}-steps"
+        return f"sizes-{self.kind}-{self.atoms}{workers}{steps}{gpu}"
 
     @property
     def words(self) -> list[object]:
@@ -53,6 +58,8 @@ class Job:
         if self.kind == "melt-quench":
             return ["quench", *size, "--potential", "rebo", "--cells", 1, *BRIEF]
         more: list[object] = ["--samples", 1, *SHORT]
+        if self.steps is not None and not SMALL:
+            more += ["--steps", self.steps]
         if self.workers is not None:
             more += ["--workers", self.workers]
         if self.level == GPU:
@@ -64,6 +71,9 @@ class Job:
         return ["generate", "--no-guidance", "--no-relax", *size, *more]
 
 
+HUGE_JOB = Job("sampling", MILLION, 2, HUGE, FEW)
+
+
 def jobs(levels: frozenset[str]) -> Iterator[Job]:
     """What is measured at these levels, short ones first."""
     found = [Job("sampling", ONE), Job("sampling", EIGHT), Job("sampling", TEN_THOUSAND),
@@ -73,7 +83,7 @@ def jobs(levels: frozenset[str]) -> Iterator[Job]:
     found += [Job("sampling", HUNDRED_THOUSAND, level=LARGE),
               *(Job("sampling", HUNDRED_THOUSAND, n, LARGE) for n in (1, 2)),
               Job("end-to-end", HUNDRED_THOUSAND, 2, LARGE),
-              Job("melt-quench", TEN_THOUSAND, level=LARGE), Job("sampling", MILLION, 2, HUGE),
+              Job("melt-quench", TEN_THOUSAND, level=LARGE), HUGE_JOB,
               Job("sampling", MILLION, level=GPU)]
     return (job for job in found if job.level in levels)
 
@@ -107,9 +117,10 @@ def digest(path: Path) -> str:
 
 
 def structure_file(atoms: int) -> Path | None:
-    """The structure of that many atoms that a stage before left, if it did."""
-    for workers in (None, 2, 1):
-        path = work_folder(Job("sampling", atoms, workers).name) / "structures.extxyz"
+    """The structure of that many atoms, as sampled, that a stage before left, if it did."""
+    for job in (*(Job("sampling", atoms, workers) for workers in (None, 2, 1)),
+                Job("end-to-end", atoms, 2)):
+        path = work_folder(job.name) / "structures.extxyz"
         if path.is_file():
             return path
     return None

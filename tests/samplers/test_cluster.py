@@ -1,7 +1,10 @@
 """Workers: what is refused, and that they change no digit."""
 
 import os
+import platform
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -138,6 +141,33 @@ def test_one_thread_ends_with_the_block() -> None:
     with one_thread():
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == before
+
+
+FAULTS = """
+import resource, sys
+import numpy as np
+from samplers.cluster import keep_freed_memory
+if sys.argv[1] == "kept":
+    keep_freed_memory()
+def work():
+    for _ in range(200):
+        np.ones(100_000)
+work()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+work()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
+def test_freed_memory_stays_with_a_worker() -> None:
+    def faults(how: str) -> int:
+        environment = {**os.environ, "MALLOC_TRIM_THRESHOLD_": "65536"}  # as dask starts workers
+        done = subprocess.run([sys.executable, "-c", FAULTS, how], env=environment, check=True,
+                              capture_output=True, text=True, cwd=Path(__file__).parents[2])
+        return int(done.stdout)
+
+    assert faults("kept") < 0.1 * faults("given back")
 
 
 @pytest.mark.slow
