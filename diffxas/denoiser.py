@@ -176,7 +176,7 @@ class PriorDenoiser:
     """The prior for one system (species, cell, kind): a :class:`Denoiser`.
 
     The graph is rebuilt at every call, from the positions of that call. Cells of more than
-    :data:`diffxas.tiles.ATOMS_PER_TILE` atoms are taken in tiles (:mod:`diffxas.tiled`).
+    :func:`diffxas.tiled.usual_tile` atoms are taken in tiles (:mod:`diffxas.tiled`).
 
     Parameters
     ----------
@@ -210,8 +210,8 @@ class PriorDenoiser:
 
     def _tiled(self, tiled: TiledNetwork, x_t: Tensor, sigma: float) -> Tensor:
         """The same, tile by tile."""
-        x = x_t.to(self.dtype)
-        level = torch.full((1,), float(sigma), dtype=self.dtype)
+        x = x_t.to(self.device, self.dtype)
+        level = torch.full((1,), float(sigma), dtype=self.dtype, device=self.device)
         condition = self.network.condition(level, self.kind[:1]).expand(len(x), -1)
         x_0 = x + c_out(level) * tiled(x, condition)
-        return x_0.to(x_t.dtype)
+        return x_0.to(x_t.device, x_t.dtype)

@@ -288,10 +288,15 @@ class EquivariantNetwork(nn.Module):
         return scalars, condition
 
     @property
+    def is_trained(self) -> bool:
+        """Whether its weights take gradients."""
+        return next(self.layers.parameters()).requires_grad
+
+    @property
     def is_lean(self) -> bool:
         """Whether :mod:`diffxas.lean` does the work: not in training, nor on a GPU."""
-        weight = next(self.layers.parameters())
-        return not weight.requires_grad and weight.device.type == "cpu"
+        on_cpu = next(self.layers.parameters()).device.type == "cpu"
+        return on_cpu and not self.is_trained
 
     @property
     def lean(self) -> LeanNetwork:

@@ -6,6 +6,8 @@ twice (a halo of all layers would be ten times the cell for tiles of some thousa
 layers of 3.7 angstrom). What is held is the features of two layers, and the edges. The result is
 that of the whole cell, to rounding.
 
+On a GPU the tiles are larger, and their layers those of e3nn (:mod:`diffxas.plain`).
+
 The gradient takes the features before every layer, which are kept, and goes through layers and
 tiles in the reverse order, each computed again: its memory is that of the features and one tile.
 Sums over tiles run in their order, so the result does not depend on who computed them.
@@ -21,11 +23,14 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from diffxas.lean import Edges, Features
+from diffxas.lean import Edges, Features, LeanLayer, LeanNetwork
 from diffxas.network import EquivariantNetwork
+from diffxas.plain import PlainLayer, PlainNetwork
 from diffxas.structure import Structure
 from diffxas.tiles import ATOMS_PER_TILE, Partition, Tile
 
+ATOMS_PER_GPU_TILE = 20_000
+"""A tile's messages then take about a gigabyte."""
 Head = Callable[[Tensor, Tensor], Tensor]
 """Features of atoms (n, irreps_out.dim) and their conditions (n, n_condition) -> (n, n_out)."""
 
@@ -35,19 +40,21 @@ class TiledNetwork:
 
     Parameters
     ----------
-    network : not in training, on a CPU
+    network : not in training
     head : what is made of the last features of an atom
     system : cell; its positions are not read
     species : (n_atoms,) int64
-    atoms_per_tile : about so many
+    atoms_per_tile : about so many; None for what suits the network's device
     """
 
     def __init__(self, network: EquivariantNetwork, head: Head, system: Structure,
-                 species: Tensor, atoms_per_tile: int = ATOMS_PER_TILE) -> None:
-        assert network.is_lean, "a network in training is not tiled"
+                 species: Tensor, atoms_per_tile: int | None = None) -> None:
+        assert not network.is_trained, "a network in training is not tiled"
         self.network, self.head = network, head
+        self.device = species.device
         self.species, self.cell = species, np.asarray(system.cell)
-        self.partition = Partition.of(system.cell, system.pbc, len(species), atoms_per_tile)
+        self.partition = Partition.of(system.cell, system.pbc, len(species),
+                                      atoms_per_tile or usual_tile(network))
 
     def __call__(self, positions: Tensor, condition: Tensor) -> Tensor:
         """What the head says, (n_atoms, n_out).
@@ -68,22 +75,23 @@ class TiledNetwork:
         """The same without a gradient; features before every layer are left in ``before``."""
         if tiles is None:
             tiles = self.tiles(positions)
-        lean, n = self.network.lean, len(positions)
-        x, c = lean.begin(self.species, condition)
+        layered, n = self.layered(), len(positions)
+        x, c = layered.begin(self.species, condition)
         said = positions.new_empty(0)
-        for k, layer in enumerate(lean.layers):
+        layers: Sequence[LeanLayer | PlainLayer] = layered.layers
+        for k, layer in enumerate(layers):
             if before is not None:
                 before.append(x)
-            is_last = k == len(lean.layers) - 1
+            is_last = k == len(layers) - 1
             shapes = zip((1, 3, 5), layer.repeats, strict=True)
             after = Features(*(positions.new_empty(0 if is_last else n, *shape)
                                for shape in shapes))
             for tile in tiles:
-                rows, owned = torch.from_numpy(tile.rows), torch.from_numpy(tile.owned)
+                rows, owned = self._indices(tile)
                 edges = tile.edges(positions.index_select(0, rows), self.cell)
-                found = lean.layers[k](x.rows(rows), edges, c.index_select(0, owned))
+                found = layer(x.rows(rows), edges, c.index_select(0, owned))
                 if is_last:
-                    part = self.head(lean.end(found), condition.index_select(0, owned))
+                    part = self.head(layered.end(found), condition.index_select(0, owned))
                     said = said if len(said) else positions.new_empty(n, part.shape[1])
                     said[owned] = part
                     continue
@@ -94,27 +102,36 @@ class TiledNetwork:
 
     def tiles(self, positions: Tensor) -> list[Tile]:
         """Cut the cell as its atoms lie, (n_atoms, 3) angstrom."""
-        cut = self.partition.cut(positions.detach().double().numpy())
+        cut = self.partition.cut(positions.detach().cpu().double().numpy())
         return [cut.tile(k, self.network.cutoff) for k in range(self.partition.n_tiles)]
+
+    def layered(self) -> LeanNetwork | PlainNetwork:
+        """The layers that do the work: compiled loops on a CPU, e3nn's elsewhere."""
+        return self.network.lean if self.network.is_lean else PlainNetwork(self.network)
+
+    def _indices(self, tile: Tile) -> tuple[Tensor, Tensor]:
+        """Atoms that a tile looks at, and its own."""
+        return (torch.from_numpy(tile.rows).to(self.device),
+                torch.from_numpy(tile.owned).to(self.device))
 
     def pull_back(self, gradient: Tensor, before: Sequence[Features], positions: Tensor,
                   condition: Tensor, tiles: Sequence[Tile]) -> Tensor:
         """The gradient in the positions, given that in what the head says."""
-        lean = self.network.lean
-        _, c = lean.begin(self.species, condition)
+        layered = self.layered()
+        _, c = layered.begin(self.species, condition)
         of_positions = torch.zeros_like(positions)
         of_after: Features | None = None
-        for k in reversed(range(len(lean.layers))):
+        for k in reversed(range(len(layered.layers))):
             of_before = Features(*(torch.zeros_like(block) for block in before[k]))
             for tile in tiles:
-                rows, owned = torch.from_numpy(tile.rows), torch.from_numpy(tile.owned)
+                rows, owned = self._indices(tile)
                 with torch.enable_grad():
                     x = Features(*(block.requires_grad_(True) for block in before[k].rows(rows)))
                     some = positions.index_select(0, rows).requires_grad_(True)
                     edges: Edges = tile.edges(some, self.cell)
-                    found = lean.layers[k](x, edges, c.index_select(0, owned))
+                    found = layered.layers[k](x, edges, c.index_select(0, owned))
                     if of_after is None:
-                        outputs = [self.head(lean.end(found), condition.index_select(0, owned))]
+                        outputs = [self.head(layered.end(found), condition.index_select(0, owned))]
                         given = [gradient.index_select(0, owned)]
                     else:
                         outputs = list(found)
@@ -148,6 +165,12 @@ class _Tiled(torch.autograd.Function):
         return found, None, None
 
 
+def usual_tile(network: EquivariantNetwork) -> int:
+    """About so many where nothing else is asked: few on a CPU, for its caches."""
+    on_cpu = next(network.layers.parameters()).device.type == "cpu"
+    return ATOMS_PER_TILE if on_cpu else ATOMS_PER_GPU_TILE
+
+
 def is_tiled(network: EquivariantNetwork, n_atoms: int) -> bool:
     """Whether a system of so many atoms is taken in tiles."""
-    return network.is_lean and n_atoms > ATOMS_PER_TILE
+    return not network.is_trained and n_atoms > usual_tile(network)

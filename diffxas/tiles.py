@@ -222,8 +222,10 @@ class Tile:
         positions : (n_owned + n_foreign, 3), angstrom, of ``rows``, as the tile was cut
         cell : (3, 3), angstrom
         """
-        center = torch.from_numpy(np.repeat(np.arange(len(self.owned)), np.diff(self.start)))
-        neighbor = torch.from_numpy(self.neighbor.astype(np.int64))
-        image = torch.from_numpy(self.shift.astype(float) @ cell)
+        device = positions.device
+        centers = np.repeat(np.arange(len(self.owned)), np.diff(self.start))
+        center = torch.from_numpy(centers).to(device)
+        neighbor = torch.from_numpy(self.neighbor.astype(np.int64)).to(device)
+        image = torch.from_numpy(self.shift.astype(float) @ cell).to(device)
         vectors = positions.index_select(0, neighbor) - positions.index_select(0, center)
         return Edges(self.start, center, neighbor, vectors + image.to(positions.dtype))

@@ -55,6 +55,9 @@ def request_of(target: Path | None, parsed: Mapping[str, Any],
         parse_edge(edge)
     spectrum = None if target is None else read(target, columns, edge)
     check_device(options["device"])
+    if options["device"] != "cpu" and (options.get("workers") or options.get("scheduler")):
+        raise InputError(f"--device must be cpu with --workers and --scheduler, received "
+                         f"{options['device']}: workers compute on CPUs; leave one of them out")
     from samplers.known_models import surrogate_of_target
     from samplers.setup import GenerateOptions
 

@@ -26,7 +26,7 @@ from diffxas.lean import Edges, Features
 from diffxas.network import EquivariantNetwork
 from diffxas.structure import Structure
 from diffxas.tiled import Head, TiledNetwork
-from diffxas.tiles import ATOMS_PER_TILE, Outline, Tile
+from diffxas.tiles import Outline, Tile
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -43,7 +43,7 @@ def distributed(client: Client, prior: Path) -> Callable[..., TiledNetwork]:
     prior : folder of the prior; workers read it themselves
     """
     def make(network: EquivariantNetwork, head: Head, system: Structure, species: Tensor,
-             atoms_per_tile: int = ATOMS_PER_TILE) -> TiledNetwork:
+             atoms_per_tile: int | None = None) -> TiledNetwork:
         return DistributedNetwork(client, prior, network, head, system, species, atoms_per_tile)
 
     return make
