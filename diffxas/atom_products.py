@@ -9,13 +9,8 @@ of Clebsch-Gordan coefficients is mostly zeros, and symmetric where both factors
 same: the sum runs over its different entries alone, which is a tenth of the work of e3nn's product
 of full tables.
 """
-# numba derives the types
-# mypy: disable-error-code="no-untyped-def, misc, arg-type, call-overload, untyped-decorator"
-
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -93,6 +88,8 @@ class _Products(torch.autograd.Function):
         ctx.made = made
         out = tuple(s.new_empty(len(s), dim, n * made.n_channels)
                     for dim, n in zip(DIMS, made.n_paths, strict=True))
+        from diffxas.atom_loops import compiled
+
         forward, _ = compiled(made.n_channels, made.n_paths)
         forward(*_flat(s, v, t), made.terms, made.factors, *_flat(*out))
         return out
@@ -102,6 +99,8 @@ class _Products(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         given, made = ctx.saved_tensors, ctx.made
         found = tuple(torch.empty_like(x) for x in given)
+        from diffxas.atom_loops import compiled
+
         _, back = compiled(made.n_channels, made.n_paths)
         back(*_flat(*given), made.terms, made.factors,
              *_flat(*(g.contiguous() for g in gradients)), *_flat(*found))
@@ -111,67 +110,3 @@ class _Products(torch.autograd.Function):
 def _flat(*blocks: Tensor) -> list[np.ndarray]:
     """(n_atoms, everything)."""
     return [block.flatten(1).numpy() for block in blocks]
-
-
-@cache
-def compiled(n: int, n_paths: tuple[int, int, int]) -> tuple[Callable[..., None], ...]:
-    """Both loops for so many channels and paths to every l, which are constants of the code."""
-    import numba
-
-    from diffxas.edge_sums import COMPILED
-
-    n3, n4, n9 = n, 4 * n, 9 * n
-    out1, out2 = n * n_paths[0], n * (n_paths[0] + 3 * n_paths[1])
-    n_out = out2 + 5 * n * n_paths[2]
-
-    @numba.njit(**COMPILED)
-    def forward(s, v, t, terms, factors, out_s, out_v, out_t):
-        q, out = np.empty(n9, dtype=s.dtype), np.empty(n_out, dtype=s.dtype)
-        one, many = s.dtype.type(1), s.dtype.type(n9)
-        for i in range(len(s)):
-            q[:n3], q[n3:n4], q[n4:] = s[i], v[i], t[i]
-            size = one * 0
-            for c in range(n9):
-                size += q[c] * q[c]
-            size = one / np.sqrt(one + size / many)
-            for c in range(n9):
-                q[c] *= size
-            out[:] = 0
-            for k in range(len(terms)):
-                a, b, o = terms[k, 0], terms[k, 1], terms[k, 2]
-                for c in range(n):
-                    out[o + c] += factors[k, c] * q[a + c] * q[b + c]
-            out_s[i], out_v[i], out_t[i] = out[:out1], out[out1:out2], out[out2:]
-
-    @numba.njit(**COMPILED)
-    def back(s, v, t, terms, factors, g_s, g_v, g_t, d_s, d_v, d_t):
-        q, d = np.empty(n9, dtype=s.dtype), np.empty(n9, dtype=s.dtype)
-        g = np.empty(n_out, dtype=s.dtype)
-        one, many = s.dtype.type(1), s.dtype.type(n9)
-        for i in range(len(s)):
-            q[:n3], q[n3:n4], q[n4:] = s[i], v[i], t[i]
-            size = one * 0
-            for c in range(n9):
-                size += q[c] * q[c]
-            size = one / np.sqrt(one + size / many)
-            for c in range(n9):
-                q[c] *= size
-            g[:out1], g[out1:out2], g[out2:] = g_s[i], g_v[i], g_t[i]
-            d[:] = 0
-            for k in range(len(terms)):
-                a, b, o = terms[k, 0], terms[k, 1], terms[k, 2]
-                for c in range(n):
-                    some = factors[k, c] * g[o + c]
-                    x, y = some * q[a + c], some * q[b + c]
-                    d[a + c] += y
-                    d[b + c] += x
-            # q = p size(p): the size falls as p grows.
-            along = one * 0
-            for c in range(n9):
-                along += d[c] * q[c]
-            along /= many
-            for c in range(n9):
-                d[c] = size * (d[c] - along * q[c])
-            d_s[i], d_v[i], d_t[i] = d[:n3], d[n3:n4], d[n4:]
-
-    return forward, back

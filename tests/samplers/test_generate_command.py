@@ -80,6 +80,13 @@ def test_a_gpu_that_is_not_there_is_refused(tmp_path: Path,
                                  "--out", tmp_path / "out")
 
 
+def test_a_gpu_does_not_go_with_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert "workers compute on CPUs" in refused(
+        "generate", "--no-guidance", "--density", 2, "--device", "cuda", "--workers", 2,
+        "--out", tmp_path / "out")
+
+
 def test_defaults_are_those_that_scripts_rely_on(received: SimpleNamespace, tmp_path: Path,
                                                  target: Path) -> None:
     result = run("generate", target, "--density", 2, "--out", tmp_path / "out")
