@@ -52,7 +52,7 @@ def draw_quality(unguided: Sequence[Row], guided: Sequence[Row]) -> Figure:
     """Four measures against denoiser calls; dashed is what is asked, dotted the networks."""
     figure = Figure(figsize=(10.4, 7.2), layout="constrained")
     axes = figure.subplots(2, 2)
-    panels = [("points", "sp, sp², sp³: most off the networks' line (points)", 4.0),
+    panels = [("points", "sp, sp², sp³: most off\nthe networks' line (points)", 4.0),
               ("times g(r)", "distance of g(r) (solid), angles (thin)\nover networks' own", 1.5),
               ("energy_relaxed", "rebo energy, relaxed (eV/atom)", None)]
     for (key, what, asked), axis in zip(panels, axes.flat[:3], strict=True):

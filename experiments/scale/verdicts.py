@@ -69,18 +69,10 @@ def wall(row: Row) -> float:
     return float(row["wall"])
 
 
-def sampled(rows: Rows, atoms: int, workers: int | None) -> Row | None:
-    """A run of that many atoms and workers; one that relaxes too tells its sampling apart."""
-    for kind in ("sampling", "end-to-end"):
-        row = rows.get(Job(kind, atoms, workers).name)
-        if row is not None:
-            return row
-    return None
-
-
 def fastest(rows: Rows, atoms: int) -> Row | None:
     """The quickest sampling of that many atoms, by any number of workers."""
-    found = [row for n in (None, 1, 2) if (row := sampled(rows, atoms, n)) is not None]
+    found = [rows[name] for n in (None, 1, 2)
+             if (name := Job("sampling", atoms, n).name) in rows]
     return min(found, key=sampling) if found else None
 
 
@@ -231,14 +223,17 @@ def structure_lines(rows: Rows) -> list[Line]:
     edges = ("10", "20") if row is None else [k for k, v in row.items()
                                               if isinstance(v, Mapping) and "large" in v]
     for edge in edges:
-        what = f"{first}number variance in cubes of {edge} angstrom, over repeated networks'"
+        what = f"{first}variance over mean of the number of atoms in cubes of {edge} angstrom"
+        target = "as repeated networks'; control differs"
         if row is None:
-            found.append(Line(what, "equal; control differs", NOT_RUN, None))
+            found.append(Line(what, target, NOT_RUN, None))
             continue
-        large, control = row[edge]["large"], row[edge]["control"]
+        here = row[edge]
+        large, control = here["large"], here["control"]
         found.append(Line(
-            what, "equal; control differs",
-            f"{large['ratio']:.2f} ({large['low']:.2f}-{large['high']:.2f}, p {large['p']:.2g}); "
-            f"control {control['ratio']:.1f} (p {control['p']:.2g})",
+            what, target,
+            f"{large['reduced']:.2f} (p {large['p']:.2g}) against {here['reference']:.2f}, spread "
+            f"{here['spread']:.2f}; control {control['reduced']:.2f} (p {control['p']:.2g}); walk "
+            f"from uniform positions {here['uniform_start']['reduced']:.2f}",
             large["p"] > LEVEL / 2 and control["p"] <= LEVEL))
     return found

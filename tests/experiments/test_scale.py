@@ -10,6 +10,7 @@ import pytest
 
 from diffxas.errors import RunError
 from experiments.scale import kept, verdicts
+from experiments.scale.call import SHARED
 from experiments.scale.sizes import DEFAULT, LARGE, Job, jobs
 from experiments.scale.verdicts import NOT_RUN, Line
 
@@ -17,9 +18,10 @@ GOOD = {"points": 1.0, "times g(r)": 1.1, "times angles": 1.1}
 
 
 def sizes(kind: str, atoms: int, workers: int | None, seconds: float, peak: float = 100.0,
-          sha256: str = "a") -> dict[str, dict[str, Any]]:
-    return {Job(kind, atoms, workers).name: {
-        "seconds_sampling": seconds, "wall": seconds + 5, "peak": peak, "sha256": sha256}}
+          sha256: str = "a", steps: int | None = None) -> dict[str, dict[str, Any]]:
+    return {Job(kind, atoms, workers, steps=steps).name: {
+        "atoms": atoms, "calls": steps or 64, "seconds_sampling": seconds, "wall": seconds + 5,
+        "peak": peak, "sha256": sha256}}
 
 
 def met(rows: dict[str, dict[str, Any]]) -> dict[str, object]:
@@ -47,19 +49,31 @@ def test_a_call_is_held_against_an_eighth_of_the_published_one() -> None:
         assert met({"call-call-216": {"ms_per_atom": ms}})[what] is expected
 
 
+def shared(workers: int | None, wall: float, sha256: str = "a") -> dict[str, dict[str, Any]]:
+    more = "" if workers is None else f"-{workers}-workers"
+    return {f"call-shared-{SHARED}{more}": {"wall": wall, "sha256": sha256}}
+
+
 def test_workers_speed_up_and_give_the_same_bytes_or_not() -> None:
-    speed, bits = "two workers against one, 100,000 atoms, 2 cores", \
+    speed, bits = f"two workers against one, a call of {SHARED:,} atoms, 2 cores", \
         "structures with no, one and two workers"
-    one = sizes("sampling", 100_000, 1, 170)
+    one = shared(1, 17)
     assert met(one)[speed] == met(one)[bits] == NOT_RUN
-    for seconds, name, expected in ((99, "a", (True, True)), (120, "b", (False, False))):
-        found = met(one | sizes("sampling", 100_000, 2, seconds, sha256=name))
+    for seconds, name, expected in ((9.9, "a", (True, True)), (12, "b", (False, False))):
+        found = met(one | shared(None, 16) | shared(2, seconds, name))
         assert (found[speed], found[bits]) == expected
 
 
-def test_time_per_atom_compares_equal_means() -> None:
-    what = "time per atom, 1,000,000 against 10,000 atoms"
-    rows = sizes("sampling", 1_000_000, 2, 1200) | sizes("sampling", 10_000, None, 10)
+def test_samples_of_any_workers_must_be_the_same_bytes() -> None:
+    bits = "structures with no, one and two workers"
+    for name, expected in (("a", True), ("b", False)):
+        assert met(sizes("sampling", 10_000, None, 9)
+                   | sizes("sampling", 10_000, 2, 6, sha256=name))[bits] is expected
+
+
+def test_time_per_atom_and_call_compares_equal_means() -> None:
+    what = "time per atom and call, 1,000,000 against 10,000 atoms"
+    rows = sizes("sampling", 1_000_000, 2, 600, steps=32) | sizes("sampling", 10_000, None, 10)
     assert met(rows)[what] == NOT_RUN
     assert met(rows | sizes("sampling", 10_000, 2, 10))[what] is True
     assert met(rows | sizes("sampling", 10_000, 2, 9))[what] is False
@@ -83,10 +97,11 @@ def test_fewest_calls_are_good_and_so_are_all_more_at_every_density() -> None:
 
 def test_a_test_of_structure_needs_a_control_that_fails() -> None:
     def row(p: float, control: float) -> dict[str, Any]:
-        return {"10": {"large": {"ratio": 1.0, "low": 0.9, "high": 1.1, "p": p},
-                       "control": {"ratio": 3.0, "p": control}}}
+        return {"10": {"reference": 0.4, "spread": 0.1, "large": {"reduced": 0.5, "p": p},
+                       "control": {"reduced": 1.0, "p": control},
+                       "uniform_start": {"reduced": 0.6}}}
 
-    what = "100,000 atoms: number variance in cubes of 10 angstrom, over repeated networks'"
+    what = "100,000 atoms: variance over mean of the number of atoms in cubes of 10 angstrom"
     for p, control, expected in ((0.5, 0.001, True), (0.5, 0.5, False), (0.001, 0.001, False)):
         assert met({"structure-variance": row(p, control)})[what] is expected
 
