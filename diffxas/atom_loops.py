@@ -33,7 +33,7 @@ def normalise(s, v, t, q):
 @cache
 def compiled(n: int, n_paths: tuple[int, int, int]) -> tuple[Callable[..., None], ...]:
     """Both loops for so many channels and paths to every l, which are constants of the code."""
-    n3, n4, n9 = n, 4 * n, 9 * n
+    n4, n9 = 4 * n, 9 * n
     out1, out2 = n * n_paths[0], n * (n_paths[0] + 3 * n_paths[1])
     n_out = out2 + 5 * n * n_paths[2]
 
@@ -72,6 +72,6 @@ def compiled(n: int, n_paths: tuple[int, int, int]) -> tuple[Callable[..., None]
             along /= many
             for c in range(n9):
                 d[c] = size * (d[c] - along * q[c])
-            d_s[i], d_v[i], d_t[i] = d[:n3], d[n3:n4], d[n4:]
+            d_s[i], d_v[i], d_t[i] = d[:n], d[n:n4], d[n4:]
 
     return forward, back

@@ -285,13 +285,11 @@ def _hidden(lean: LeanLayer, basis: Tensor, to_center: Tensor, to_neighbor: Tens
     return hidden
 
 
-class LeanNetwork:
-    """The trunk without its training: embedding, layers, features in e3nn's order at the end."""
+class Trunk:
+    """What every way to run the trunk begins and ends with."""
 
     def __init__(self, network: EquivariantNetwork) -> None:
         self.network = network
-        self.layers = [LeanLayer(cast("Interaction", layer), network.radial)
-                       for layer in network.layers]
 
     def begin(self, species: Tensor, condition: Tensor | None) -> tuple[Features, Tensor]:
         """Features before the first layer, and the condition that every layer takes."""
@@ -300,11 +298,20 @@ class LeanNetwork:
         return Features(scalars[:, None], scalars.new_zeros(n, 3, 0),
                         scalars.new_zeros(n, 5, 0)), condition
 
-    def keep_geometry(self, edges: Edges) -> Edges:
-        """The same edges with what all layers need to know of them, 100 bytes each."""
-        return replace(edges, geometry=self.layers[0].geometry(edges, slice(None)))
-
     @staticmethod
     def end(x: Features) -> Tensor:
         """As e3nn orders them: (n_atoms, irreps_out.dim)."""
         return torch.cat([block.transpose(1, 2).flatten(1) for block in x], 1)
+
+
+class LeanNetwork(Trunk):
+    """The trunk without its training: embedding, layers, features in e3nn's order at the end."""
+
+    def __init__(self, network: EquivariantNetwork) -> None:
+        super().__init__(network)
+        self.layers = [LeanLayer(cast("Interaction", layer), network.radial)
+                       for layer in network.layers]
+
+    def keep_geometry(self, edges: Edges) -> Edges:
+        """The same edges with what all layers need to know of them, 100 bytes each."""
+        return replace(edges, geometry=self.layers[0].geometry(edges, slice(None)))

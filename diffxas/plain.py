@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor
 
+from diffxas.atom_products import DIMS
 from diffxas.graph import Graph
-from diffxas.lean import Edges, Features, LeanNetwork
+from diffxas.lean import Edges, Features, Trunk
 
 if TYPE_CHECKING:
     from diffxas.network import EquivariantNetwork, Interaction
@@ -37,30 +38,21 @@ class PlainLayer:
         x : of the centres and then of any others that send
         c : (n_centres, n_condition)
         """
-        n, flat = edges.n_centres, LeanNetwork.end(x)
+        n, flat = edges.n_centres, Trunk.end(x)
         # What the layer makes of the others is not used: any condition does.
         every = torch.cat([c, c.new_zeros(len(flat) - n, c.shape[1])])
         none = edges.center.new_zeros(0)
         graph = Graph(edges.center, edges.neighbor, edges.vectors.new_zeros(0, 3), none,
                       edges.vectors.new_zeros(1, 3, 3))
         out = self.layer(flat, graph, *self.radial(edges.vectors), every)[:n]
-        parts = out.split([mul * dim for mul, dim in zip(self.channels, (1, 3, 5), strict=True)], 1)
+        parts = out.split([mul * dim for mul, dim in zip(self.channels, DIMS, strict=True)], 1)
         return Features(*(part.reshape(n, mul, dim).transpose(1, 2) for part, mul, dim in zip(
-            parts, self.channels, (1, 3, 5), strict=True)))
+            parts, self.channels, DIMS, strict=True)))
 
 
-class PlainNetwork:
+class PlainNetwork(Trunk):
     """The trunk; see :class:`diffxas.lean.LeanNetwork`."""
 
     def __init__(self, network: EquivariantNetwork) -> None:
-        self.network = network
+        super().__init__(network)
         self.layers = [PlainLayer(network, k) for k in range(network.n_layers)]
-
-    def begin(self, species: Tensor, condition: Tensor | None) -> tuple[Features, Tensor]:
-        """Features before the first layer, and the condition that every layer takes."""
-        scalars, condition = self.network.begin(species, condition)
-        n = len(scalars)
-        return Features(scalars[:, None], scalars.new_zeros(n, 3, 0),
-                        scalars.new_zeros(n, 5, 0)), condition
-
-    end = staticmethod(LeanNetwork.end)

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from diffxas.atom_products import DIMS
 from diffxas.lean import Edges, Features, LeanLayer, LeanNetwork
 from diffxas.network import EquivariantNetwork
 from diffxas.plain import PlainLayer, PlainNetwork
@@ -83,7 +84,7 @@ class TiledNetwork:
             if before is not None:
                 before.append(x)
             is_last = k == len(layers) - 1
-            shapes = zip((1, 3, 5), layer.repeats, strict=True)
+            shapes = zip(DIMS, layer.repeats, strict=True)
             after = Features(*(positions.new_empty(0 if is_last else n, *shape)
                                for shape in shapes))
             for tile in tiles:

@@ -17,6 +17,7 @@ from diffxas.structure import Structure
 from diffxas.tiles import ATOMS_PER_TILE
 from experiments.common import networks
 from experiments.scale.kept import PRIOR, SMALL, Row, measure
+from experiments.scale.large import repeated
 from experiments.scale.published import CUTOFF, MeshGraphNets
 from samplers.cluster import open_cluster
 from samplers.tiling import distributed
@@ -35,12 +36,9 @@ LEAST_CALLS, LEAST_SECONDS = (2, 0.0) if SMALL else (3, 12.0)
 
 def noised(times: int, sigma: float = SIGMA) -> Structure:
     """A network of about 2 g/cm3, repeated and noised."""
-    one = min(networks(), key=lambda s: abs(s.density - DENSITY))
-    shifts = np.array([(a, b, c) for a in range(times) for b in range(times)
-                       for c in range(times)]) @ one.cell
-    x = (one.positions[None] + shifts[:, None]).reshape(-1, 3)
-    x = x + sigma * np.random.default_rng(0).standard_normal(x.shape)
-    return Structure(x, np.tile(one.numbers, len(shifts)), times * one.cell)
+    whole = repeated(min(networks(), key=lambda s: abs(s.density - DENSITY)), times)
+    z = np.random.default_rng(0).standard_normal(whole.positions.shape)
+    return whole.with_positions(whole.positions + sigma * z)
 
 
 def call_stage() -> None:

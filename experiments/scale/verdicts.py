@@ -13,6 +13,7 @@ from experiments.scale.kept import Row, mark
 from experiments.scale.quality import is_good
 from experiments.scale.sizes import (
     EIGHT,
+    GPU,
     HUGE_JOB,
     HUNDRED_THOUSAND,
     MILLION,
@@ -91,7 +92,7 @@ def lines(rows: Rows) -> list[Line]:
                    sampling, 15, 4),
             speed_up_line(rows),
             limits(f"GPU: unguided {MILLION:,} atoms",
-                   rows.get(Job("sampling", MILLION, level="--gpu").name), sampling, 2, 80),
+                   rows.get(Job("sampling", MILLION, level=GPU).name), sampling, 2, 80),
             bits_line(rows), exact_line(rows), *structure_lines(rows)]
 
 
