@@ -13,8 +13,10 @@ along ``k`` no two cubes overlap, in oblique cells too. The measure is
 the sample variance over the cubes of one structure: 1 for uniform random positions at any number of
 cubes (what a fixed number of atoms takes from the variance, its correlation between cubes gives
 back), and S(q -> 0) in large cubes (S. Torquato and F. H. Stillinger, "Local density fluctuations,
-hyperuniformity, and order metrics", Phys. Rev. E 68, 041113 (2003), section II). Two structures are
-compared by the ratio of their variances, with a permutation test of the counts about their means.
+hyperuniformity, and order metrics", Phys. Rev. E 68, 041113 (2003), section II). Shifted copies of
+the grid see what lies between its cubes: the measure is then the mean over grids. Two structures
+are compared by the ratio of their variances, with a permutation test of the counts about their
+means.
 """
 
 from __future__ import annotations
@@ -37,9 +39,9 @@ class NumberVariance:
     Attributes
     ----------
     edge : of the cubes, angstrom
-    counts : (n_cubes,) int64, atoms in each
+    counts : (n_grids * n_cubes,) int64, atoms in each, grid by grid
     reduced : variance over mean, 1 for uniform random positions
-    relative_error : of the variance, one standard deviation, were the counts Gaussian
+    relative_error : of the variance in one grid, one standard deviation, were the counts Gaussian
     """
 
     edge: float
@@ -57,12 +59,13 @@ class VarianceComparison:
     p_value: float
 
 
-def number_variance(structure: Structure, edge: float) -> NumberVariance:
+def number_variance(structure: Structure, edge: float, grids: int = 1) -> NumberVariance:
     """Variance of the number of atoms in disjoint cubes, see the module's docstring.
 
     Parameters
     ----------
     edge : angstrom
+    grids : so many copies of the grid of cubes, evenly shifted
 
     Raises
     ------
@@ -70,7 +73,10 @@ def number_variance(structure: Structure, edge: float) -> NumberVariance:
         If the structure is not periodic in three directions or holds fewer than 8 such cubes.
     """
     from scipy.spatial import cKDTree
+    from scipy.stats import qmc
 
+    if grids < 1:
+        raise InputError(f"grids must be at least 1, received {grids}: 1 is usual")
     if not structure.pbc.all():
         raise InputError(f"a number variance must have a structure periodic in three directions, "
                          f"received pbc {structure.pbc.tolist()}: give it a cell")
@@ -89,11 +95,14 @@ def number_variance(structure: Structure, edge: float) -> NumberVariance:
         images.append(moved[((moved >= -width / 2) & (moved <= 1 + width / 2)).all(axis=1)])
     centres = np.stack(np.meshgrid(*[(np.arange(n) + 0.5) / n for n in n_cubes], indexing="ij"),
                        -1).reshape(-1, 3)
+    shifts = qmc.Halton(3, scramble=False).random(grids) / n_cubes  # the first is none
     tree = cKDTree(np.concatenate(images) @ structure.cell)
-    counts = np.asarray(tree.query_ball_point(centres @ structure.cell, edge / 2, p=np.inf,
-                                              return_length=True), dtype=np.int64)
-    return NumberVariance(edge, counts, float(counts.var(ddof=1) / max(counts.mean(), 1e-12)),
-                          float(np.sqrt(2 / (len(counts) - 1))))
+    counts = np.array([tree.query_ball_point(((centres + shift) % 1.0) @ structure.cell, edge / 2,
+                                             p=np.inf, return_length=True) for shift in shifts],
+                      dtype=np.int64)
+    reduced = counts.var(axis=1, ddof=1).mean() / max(counts.mean(), 1e-12)
+    return NumberVariance(edge, counts.ravel(), float(reduced),
+                          float(np.sqrt(2 / (counts.shape[1] - 1))))
 
 
 def compare_variances(one: np.ndarray, other: np.ndarray, n_draws: int = 9999,

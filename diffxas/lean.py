@@ -27,7 +27,7 @@ import torch
 from e3nn import o3
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import linear, silu
+from torch.nn.functional import linear, pad, silu
 
 from diffxas.atom_products import AtomProducts
 
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 EDGES_AT_ONCE = 1024
 """About so many edges a block: their weights (0.6 MB) stay in the cache."""
+LANES = 16
+"""Numbers in single precision that a processor takes at once."""
 
 
 class Features(NamedTuple):
@@ -60,6 +62,10 @@ class Geometry(NamedTuple):
     basis: Tensor
     fade: np.ndarray
     harmonics: np.ndarray
+
+    def part(self, first: int, last: int) -> Geometry:
+        """Of edges ``first`` to ``last``."""
+        return Geometry(self.basis[first:last], self.fade[first:last], self.harmonics[first:last])
 
 
 @dataclass(frozen=True)
@@ -126,6 +132,10 @@ class LeanLayer:
         self.repeats = [mul for _, mul in layer.repeats]
         real = radial.basis.centers.numpy().dtype.type
         self.lengths = tuple(real(x) for x in (radial.basis.width, radial.cutoff, radial.core))
+        self.from_basis = layer.from_basis.weight.detach().T
+        weights = layer.to_weights.weight.detach().T
+        # Rows of whole registers: the product takes a tenth less.
+        self.to_weights = pad(weights, (0, -weights.shape[1] % LANES))
 
     def __call__(self, x: Features, edges: Edges, c: Tensor) -> Features:
         """Features of the centres after the layer.
@@ -154,19 +164,22 @@ class LeanLayer:
         gated = [g * one for g, one in zip(gates, update, strict=True)]
         return _sum(_mapped(x, self.skip), gated)
 
-    def geometry(self, edges: Edges, part: slice) -> Geometry:
-        """What the radial part says of some edges, as it is kept or computed in one loop."""
+    def geometry(self, edges: Edges) -> Geometry:
+        """What the radial part says of all edges."""
+        made = self.room(len(edges.vectors), edges.vectors)
+        self.write_geometry(edges.vectors.detach().numpy(), made)
+        return made
+
+    def room(self, n: int, like: Tensor) -> Geometry:
+        """For what the radial part says of ``n`` edges."""
+        return Geometry(like.new_empty(n, len(self.radial.basis.centers)),
+                        like.new_empty(n).numpy(), like.new_empty(n, 9).numpy())
+
+    def write_geometry(self, vectors: np.ndarray, made: Geometry) -> None:
+        """What the radial part says of ``vectors`` (n_edges, 3), in one loop."""
         from diffxas.edge_sums import geometry
 
-        if edges.geometry is not None:
-            basis, fade, y = edges.geometry
-            return Geometry(basis[part], fade[part], y[part])
-        vectors = edges.vectors.detach()[part]
-        n = len(vectors)
-        basis = vectors.new_empty(n, len(self.radial.basis.centers))
-        fade, y = vectors.new_empty(n).numpy(), vectors.new_empty(n, 9).numpy()
-        geometry(vectors.numpy(), *self.lengths, basis.numpy(), fade, y)
-        return Geometry(basis, fade, y)
+        geometry(vectors, *self.lengths, made.basis.numpy(), made.fade, made.harmonics)
 
     def geometry_back(self, vectors: Tensor, d_exponents: Tensor, d_fade: np.ndarray,
                       d_y: np.ndarray, d_vectors: Tensor) -> None:
@@ -228,16 +241,18 @@ class _Messages(torch.autograd.Function):
         n = edges.n_centres
         out = tuple(s.new_empty(n, dim, mul)
                     for dim, mul in ((1, n0 + nv + nt), (3, n1 + nv), (5, n2 + nt)))
-        neighbor, sent = edges.neighbor.numpy(), [x.flatten(1).numpy() for x in (s, v, t)]
+        sent = [x.flatten(1).numpy() for x in (s, v, t)]
         received = [x.flatten(1).numpy() for x in out]
         bias = lean.layer.to_weights.bias.numpy()
-        for first, last in edges.blocks():
-            part = slice(int(edges.start[first]), int(edges.start[last]))
-            basis, fade, harmonics = lean.geometry(edges, part)
-            hidden = _hidden(lean, basis, to_center, to_neighbor, edges, first, last)
-            weights = linear(silu(hidden, inplace=True), lean.layer.to_weights.weight)
-            gather(edges.start, first, last, neighbor, *sent, weights.numpy(), bias, fade,
-                   harmonics, *received)
+        start, neighbor = edges.start, edges.neighbor.numpy()
+        radial = _Radial(lean, to_center, to_neighbor, edges, vectors)
+        weights = s.new_empty(radial.most, lean.to_weights.shape[1])
+        for first, last in radial.blocks:
+            geometry, hidden = radial(first, last)
+            some = weights[:len(hidden)]
+            torch.mm(silu(hidden, inplace=True), lean.to_weights, out=some)
+            gather(start, first, last, neighbor, *sent, some.numpy(), bias, geometry.fade,
+                   geometry.harmonics, *received)
         return out
 
     @staticmethod
@@ -254,10 +269,10 @@ class _Messages(torch.autograd.Function):
         sent, of_sent, given = ([x.contiguous().flatten(1).numpy() for x in blocks]
                                 for blocks in ((s, v, t), d, gradients))
         layer, neighbor = lean.layer, edges.neighbor.numpy()
-        for first, last in edges.blocks():
+        radial = _Radial(lean, to_center, to_neighbor, edges, vectors)
+        for first, last in radial.blocks:
             part = slice(int(edges.start[first]), int(edges.start[last]))
-            basis, fade, harmonics = lean.geometry(edges, part)
-            before = _hidden(lean, basis, to_center, to_neighbor, edges, first, last)
+            (basis, fade, harmonics), before = radial(first, last)
             gate = torch.sigmoid(before)
             hidden = before * gate
             weights = layer.to_weights(hidden)
@@ -274,15 +289,41 @@ class _Messages(torch.autograd.Function):
         return (*d, d_center, d_neighbor, d_vectors, None, None)
 
 
-def _hidden(lean: LeanLayer, basis: Tensor, to_center: Tensor, to_neighbor: Tensor,
-            edges: Edges, first: int, last: int) -> Tensor:
-    """The radial network before its nonlinearity, (n_edges, hidden)."""
-    from diffxas.edge_sums import add_ends
+class _Radial:
+    """The radial network of one block of edges after another, in the same room.
 
-    hidden = linear(basis, lean.layer.from_basis.weight)  # its bias is in what centres say
-    add_ends(edges.start, first, last, edges.neighbor.numpy(), to_center.numpy(),
-             to_neighbor.numpy(), hidden.numpy())
-    return hidden
+    Attributes
+    ----------
+    blocks : ranges of centres
+    most : edges of a block
+    """
+
+    def __init__(self, lean: LeanLayer, to_center: Tensor, to_neighbor: Tensor, edges: Edges,
+                 vectors: Tensor) -> None:
+        self.lean, self.start, self.kept = lean, edges.start, edges.geometry
+        self.ends = edges.neighbor.numpy(), to_center.numpy(), to_neighbor.numpy()
+        self.vectors = vectors.detach().numpy()
+        self.blocks = edges.blocks()
+        self.most = max((int(self.start[b] - self.start[a]) for a, b in self.blocks), default=0)
+        self.hidden = to_center.new_empty(self.most, to_center.shape[1])
+        self.geometry = lean.room(0 if self.kept else self.most, vectors)
+
+    def __call__(self, first: int, last: int) -> tuple[Geometry, Tensor]:
+        """Geometry of the edges of these centres, and what is hidden before its nonlinearity
+        (n_edges, hidden): both hold until the next block."""
+        from diffxas.edge_sums import add_ends
+
+        begin, end = int(self.start[first]), int(self.start[last])
+        if self.kept is None:
+            geometry = self.geometry.part(0, end - begin)
+            self.lean.write_geometry(self.vectors[begin:end], geometry)
+        else:
+            geometry = self.kept.part(begin, end)
+        hidden = self.hidden[:end - begin]
+        # The bias is in what centres say.
+        torch.mm(geometry.basis, self.lean.from_basis, out=hidden)
+        add_ends(self.start, first, last, *self.ends, hidden.numpy())
+        return geometry, hidden
 
 
 class Trunk:
@@ -314,4 +355,4 @@ class LeanNetwork(Trunk):
 
     def keep_geometry(self, edges: Edges) -> Edges:
         """The same edges with what all layers need to know of them, 100 bytes each."""
-        return replace(edges, geometry=self.layers[0].geometry(edges, slice(None)))
+        return replace(edges, geometry=self.layers[0].geometry(edges))

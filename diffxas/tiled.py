@@ -3,8 +3,9 @@ r"""A network over a cell of any size: layer by layer, tile by tile.
 Every layer needs the features of atoms within one cutoff. All tiles take a layer, then all take the
 next: features of other tiles' atoms are read from where those tiles left them, so no work is done
 twice (a halo of all layers would be ten times the cell for tiles of some thousand atoms and five
-layers of 3.7 angstrom). What is held is the features of two layers, and the edges. The result is
-that of the whole cell, to rounding.
+layers of 3.7 angstrom). What is held is the features of two layers, and the edges; the radial part
+of the edges, ten times as much, is held up to KEPT_ATOMS and computed again in every layer beyond.
+The result is that of the whole cell, to rounding.
 
 On a GPU the tiles are larger, and their layers those of e3nn (:mod:`diffxas.plain`).
 
@@ -32,6 +33,8 @@ from diffxas.tiles import ATOMS_PER_TILE, Partition, Tile
 
 ATOMS_PER_GPU_TILE = 20_000
 """A tile's messages then take about a gigabyte."""
+KEPT_ATOMS = 120_000
+"""So many atoms have their radial part held: some 2.5 kB each, 0.3 GB at most."""
 Head = Callable[[Tensor, Tensor], Tensor]
 """Features of atoms (n, irreps_out.dim) and their conditions (n, n_condition) -> (n, n_out)."""
 
@@ -80,16 +83,26 @@ class TiledNetwork:
         x, c = layered.begin(self.species, condition)
         said = positions.new_empty(0)
         layers: Sequence[LeanLayer | PlainLayer] = layered.layers
+        kept: list[Edges] = []
+        spare: Features | None = None  # memory that was touched before is the faster one
         for k, layer in enumerate(layers):
             if before is not None:
                 before.append(x)
             is_last = k == len(layers) - 1
-            shapes = zip(DIMS, layer.repeats, strict=True)
-            after = Features(*(positions.new_empty(0 if is_last else n, *shape)
-                               for shape in shapes))
-            for tile in tiles:
+            shapes = [(0 if is_last else n, *shape)
+                      for shape in zip(DIMS, layer.repeats, strict=True)]
+            if spare is None or [tuple(block.shape) for block in spare] != shapes:
+                spare = Features(*map(positions.new_empty, shapes))
+            after = spare
+            for number, tile in enumerate(tiles):
                 rows, owned = self._indices(tile)
-                edges = tile.edges(positions.index_select(0, rows), self.cell)
+                if len(kept) < len(tiles):
+                    edges = tile.edges(positions.index_select(0, rows), self.cell)
+                    if isinstance(layered, LeanNetwork) and n <= KEPT_ATOMS:
+                        edges = layered.keep_geometry(edges)
+                        kept.append(edges)
+                else:
+                    edges = kept[number]
                 found = layer(x.rows(rows), edges, c.index_select(0, owned))
                 if is_last:
                     part = self.head(layered.end(found), condition.index_select(0, owned))
@@ -98,7 +111,7 @@ class TiledNetwork:
                     continue
                 for whole, block in zip(after, found, strict=True):
                     whole[owned] = block
-            x = after
+            x, spare = after, x if before is None else None
         return said
 
     def tiles(self, positions: Tensor) -> list[Tile]:

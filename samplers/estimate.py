@@ -41,6 +41,8 @@ gradients are assumed to take three times."""
 SAMPLING_BYTES = 2200.0
 """Per atom of the whole cell, counted: some 16 vectors (positions, estimates, noise) in float64,
 features of two layers (180 numbers each, float32), edges."""
+KEPT_BYTES = 2600.0
+"""Per atom, counted: the radial part of its edges, where it is held (diffxas.tiled.KEPT_ATOMS)."""
 RELAX_BYTES, RANK_BYTES = 2900.0, 75e6
 """Of LAMMPS with ``rebo`` per atom (110,592 atoms: 385 MB in all), and of each rank empty."""
 ANALYSIS_BYTES = 4000.0
@@ -93,12 +95,15 @@ def estimate(n_atoms: int, samples: int, calls: int, seconds_per_atom_call: floa
     workers : processes that share samples or tiles
     tile_atoms : atoms of a tile
     """
+    from diffxas.tiled import KEPT_ATOMS
+
     atoms = n_atoms * samples
+    per_atom = SAMPLING_BYTES + (KEPT_BYTES if n_atoms <= KEPT_ATOMS else 0.0)
     pull = GUIDED_FACTOR if guided else 1.0
     tile = TILE_BYTES * (3.0 if guided else 1.0) * min(n_atoms, tile_atoms) / TILE_ATOMS
     stages = [Stage(
         "sampling", atoms * calls * seconds_per_atom_call * pull / workers,
-        workers * (BASE_BYTES + tile) + n_atoms * SAMPLING_BYTES, atoms * RECORD_BYTES)]
+        workers * (BASE_BYTES + tile) + n_atoms * per_atom, atoms * RECORD_BYTES)]
     if relax:
         stages.append(Stage(
             "relaxation", samples * relaxation_seconds(n_atoms, potential, ranks),

@@ -22,10 +22,10 @@ import torch
 from torch import Tensor
 
 from diffxas.denoiser import PriorNetwork
-from diffxas.lean import Edges, Features
+from diffxas.lean import Edges, Features, Geometry
 from diffxas.network import EquivariantNetwork
 from diffxas.structure import Structure
-from diffxas.tiled import Head, TiledNetwork
+from diffxas.tiled import KEPT_ATOMS, Head, TiledNetwork
 from diffxas.tiles import Outline, Tile
 
 if TYPE_CHECKING:
@@ -70,7 +70,8 @@ class DistributedNetwork(TiledNetwork):
         for number in range(self.partition.n_tiles):  # workers begin while others are outlined
             one = cut.outline(number, self.network.cutoff)
             outlines.append(one)
-            edges.append(submit(edges_of, one, x[one.rows], self.cell, pure=False))
+            edges.append(submit(edges_of, self.prior, one, x[one.rows], self.cell,
+                                len(x) <= KEPT_ATOMS, pure=False))
             last.append(submit(first_of, self.prior, edges[-1], species[one.rows], c, depth == 1,
                                pure=False))
         for k in range(1, depth):
@@ -84,10 +85,15 @@ class DistributedNetwork(TiledNetwork):
         return said
 
 
-def edges_of(outline: Outline, positions: np.ndarray, cell: np.ndarray) -> Blocks:
-    """Edges of a tile, as they travel: start, neighbor, vectors."""
+def edges_of(prior: str, outline: Outline, positions: np.ndarray, cell: np.ndarray,
+             keep: bool) -> Blocks:
+    """Edges of a tile, as they travel: start, neighbor, vectors and, if kept, the geometry."""
     edges = outline.tile().edges(torch.from_numpy(positions), cell)
-    return edges.start, edges.neighbor.numpy().astype(np.int32), edges.vectors.numpy()
+    found = edges.start, edges.neighbor.numpy().astype(np.int32), edges.vectors.numpy()
+    if not keep:
+        return found
+    geometry = read_prior(prior).trunk.lean.layers[0].geometry(edges)
+    return (*found, geometry.basis.numpy(), geometry.fade, geometry.harmonics)
 
 
 def first_of(prior: str, edges: Blocks, species: np.ndarray, condition: np.ndarray,
@@ -115,10 +121,13 @@ def _share(prior: str, k: int, edges: Blocks, condition: np.ndarray, is_last: bo
     """Features of the tile's own atoms after layer ``k``, or what the head says of them."""
     network = read_prior(prior)
     lean = network.trunk.lean
-    start, neighbor, vectors = edges
+    start, neighbor, vectors, *kept = edges
     n = len(start) - 1
+    # What came from another worker is read-only, for which loops would be compiled once more.
+    kept = [np.require(one, requirements="W") for one in kept]
+    geometry = Geometry(torch.from_numpy(kept[0]), kept[1], kept[2]) if kept else None
     whole = Edges(start, torch.from_numpy(np.repeat(np.arange(n), np.diff(start))),
-                  torch.from_numpy(neighbor.astype(np.int64)), torch.from_numpy(vectors))
+                  torch.from_numpy(neighbor.astype(np.int64)), torch.from_numpy(vectors), geometry)
     given = torch.from_numpy(condition).expand(n, -1)
     found = lean.layers[k](x, whole, given)
     if is_last:

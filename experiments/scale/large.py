@@ -8,15 +8,18 @@
   from uniform random positions, also measured, ends at the same bonds.)
 - Tile borders against interiors, by shifted grids. Control: samples of 216 atoms put side by side,
   whose atoms never met across the faces.
-- Variance of the number of atoms in cubes over its mean, against networks repeated to the same
-  size. A repeated network is one measurement, however many cubes it fills: the large cell is told
-  from them by Student's t for one more of their kind. Controls: uniform random positions, and the
-  walk from them.
+- Variance of the number of atoms in cubes over its mean, against networks tiled to the same size in
+  two ways. Repeated: one network is one measurement, however many cubes it fills, and says little
+  of lengths above its own edge (12.9 angstrom). A mosaic: networks drawn at random, turned and
+  shifted, side by side; it speaks of any length, but atoms across a seam do not avoid each other,
+  which matters the more the smaller the cubes. How much is seen from mosaics of samples of 216
+  atoms, which have the same seams. The large cell is told from either kind by Student's t for one
+  more of it. Controls: uniform random positions, and the walk from them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +55,7 @@ WITHIN = 0.2
 """g/cm3; networks of about this density are repeated."""
 SEAMED = 3 if SMALL else 6
 """Samples of 216 atoms along an edge, side by side."""
+MOSAICS, GRIDS = (3, 2) if SMALL else (20, 20)
 SPLITS = 199
 LEVEL = 0.05
 WALK = {"steps": 4} if SMALL else {}
@@ -179,29 +183,66 @@ def repeated(one: Structure, times: int) -> Structure:
     return side_by_side(times**3 * [one], times)
 
 
+def mosaic(blocks: Sequence[Structure], times: int, cell: np.ndarray,
+           rng: np.random.Generator) -> Structure:
+    """Blocks drawn at random, turned, mirrored and shifted, as the blocks of a cubic cell.
+
+    Parameters
+    ----------
+    blocks : periodic; each is scaled to its place
+    cell : (3, 3), angstrom, of one place
+    """
+    chosen = []
+    for k in rng.integers(len(blocks), size=times**3):
+        at = blocks[k].positions @ np.linalg.inv(blocks[k].cell)
+        at = at[:, rng.permutation(3)] * rng.choice([-1, 1], 3) + rng.uniform(size=3)
+        chosen.append(Structure(at % 1.0 @ cell, blocks[k].numbers, cell))
+    return side_by_side(chosen, times)
+
+
 def variances(large: Structure) -> Row:
-    """Number variance in cubes against repeated networks, of the large cell and of controls."""
-    from scipy.stats import t as student
-
-    from diffxas.homogeneity import number_variance
-
+    """Number variance in cubes against tiled networks, of the large cell and of controls."""
     known = [s for s in networks() if abs(s.density - large.density) <= WITHIN]
     if len(known) < 3:
         raise RunError(f"there must be 3 networks of {large.density:.2f} g/cm3 or more, received "
                        f"{len(known)}")
-    times = max(1, round((len(large) / len(known[0])) ** (1 / 3)))
-    random = np.random.default_rng(SEED).uniform(size=(len(large), 3)) @ large.cell
+    n = len(known[0])
+    times = max(1, round((len(large) / n) ** (1 / 3)))
+    place = np.eye(3) * (n * abs(np.linalg.det(large.cell)) / len(large)) ** (1 / 3)
+    rng = np.random.default_rng(SEED)
+    random = rng.uniform(size=(len(large), 3)) @ large.cell
     others = {"large": large, "control": large.with_positions(random),
               "uniform_start": uniform_start()}
-    result: dict[str, Any] = {"networks": [str(s.info["name"]) for s in known], "times": times}
-    small: Callable[[float], float] = (lambda edge: edge / 2) if SMALL else (lambda edge: edge)
-    for edge in map(small, EDGES):
-        theirs = np.array([number_variance(repeated(s, times), edge).reduced for s in known])
-        mean, spread = theirs.mean(), theirs.std(ddof=1) * np.sqrt(1 + 1 / len(theirs))
-        row: dict[str, Any] = {"reference": float(mean), "spread": float(theirs.std(ddof=1))}
-        for name, structure in others.items():
-            found = number_variance(structure, edge)
-            p = 2 * student.sf(abs(found.reduced - mean) / spread, len(theirs) - 1)
-            row[name] = {"reduced": found.reduced, "cubes": len(found.counts), "p": float(p)}
-        result[f"{edge:g}"] = row
+    references = {
+        "repeated networks": [repeated(s, times) for s in known],
+        "mosaics of networks": [mosaic(known, times, place, rng) for _ in range(MOSAICS)]}
+    own = small_samples()
+    ours = [mosaic(own, times, place, rng) for _ in range(MOSAICS)]
+    result: dict[str, Any] = {"networks": [str(s.info["name"]) for s in known], "times": times,
+                              "edges": {}}
+    for edge in (edge / 2 if SMALL else edge for edge in EDGES):
+        found = {name: reduced(s, edge) for name, s in others.items()}
+        result["edges"][f"{edge:g}"] = {
+            "reduced": found | {"mosaics of samples": float(np.mean([reduced(s, edge)
+                                                                     for s in ours]))},
+            **{name: against(found, np.array([reduced(s, edge) for s in some]))
+               for name, some in references.items()}}
     return result
+
+
+def reduced(structure: Structure, edge: float) -> float:
+    """Variance over mean of the number of atoms in cubes of that edge, angstrom."""
+    from diffxas.homogeneity import number_variance
+
+    return number_variance(structure, edge, GRIDS).reduced
+
+
+def against(found: dict[str, float], reference: np.ndarray) -> dict[str, Any]:
+    """Mean and scatter of a reference (n,), and the p-value of each number as one more of it."""
+    from scipy.stats import t as student
+
+    mean, spread = float(reference.mean()), float(reference.std(ddof=1))
+    far = {name: abs(x - mean) / (spread * np.sqrt(1 + 1 / len(reference)))
+           for name, x in found.items()}
+    return {"mean": mean, "spread": spread,
+            "p": {name: float(2 * student.sf(x, len(reference) - 1)) for name, x in far.items()}}

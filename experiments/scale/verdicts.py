@@ -220,21 +220,28 @@ def structure_lines(rows: Rows) -> list[Line]:
         found.append(Line(what, target, f"{', '.join(large) or 'nothing'} differs (least p "
                                         f"{least:.2g}); control: {', '.join(control) or 'nothing'}",
                           not large and bool(control)))
-    row = rows.get("structure-variance")
-    edges = ("10", "20") if row is None else [k for k, v in row.items()
-                                              if isinstance(v, Mapping) and "large" in v]
-    for edge in edges:
-        what = f"{first}variance over mean of the number of atoms in cubes of {edge} angstrom"
-        target = "as repeated networks'; control differs"
-        if row is None:
-            found.append(Line(what, target, NOT_RUN, None))
-            continue
-        here = row[edge]
-        large, control = here["large"], here["control"]
-        found.append(Line(
-            what, target,
-            f"{large['reduced']:.2f} (p {large['p']:.2g}) against {here['reference']:.2f}, spread "
-            f"{here['spread']:.2f}; control {control['reduced']:.2f} (p {control['p']:.2g}); walk "
-            f"from uniform positions {here['uniform_start']['reduced']:.2f}",
-            large["p"] > LEVEL / 2 and control["p"] <= LEVEL))
+    return found + variance_lines(first, rows.get("structure-variance"))
+
+
+def variance_lines(first: str, row: Row | None) -> list[Line]:
+    """Numbers of atoms in cubes of two edges, against networks tiled in two ways."""
+    target = "the same; control differs"
+    if row is None:
+        return [Line(f"{first}number of atoms in cubes", target, NOT_RUN, None)]
+    found = []
+    for edge, here in row["edges"].items():
+        of = here["reduced"]
+        for name in ("repeated networks", "mosaics of networks"):
+            one = here[name]
+            p, seams = one["p"], ""
+            if name.startswith("mosaics"):
+                seams = f"; mosaics of samples {of['mosaics of samples']:.3f}"
+            found.append(Line(
+                f"{first}variance over mean of the number of atoms in cubes of {edge} angstrom, "
+                f"against {name}", target,
+                f"{of['large']:.3f} (p {p['large']:.2g}) against {one['mean']:.3f}, spread "
+                f"{one['spread']:.3f}{seams}; control {of['control']:.3f} (p {p['control']:.2g}); "
+                f"walk from uniform positions {of['uniform_start']:.3f} (p "
+                f"{p['uniform_start']:.2g})",
+                p["large"] > LEVEL / 4 and p["control"] <= LEVEL))
     return found

@@ -59,6 +59,17 @@ def test_cubes_that_fill_the_cell_are_no_exception():
     assert found == pytest.approx(1.0, abs=4 * np.sqrt(2 / 7 / 400))
 
 
+def test_more_grids_see_the_same_variance_more_precisely():
+    cell = 40 * np.eye(3)
+    few, many = (np.array([number_variance(uniform(2000, seed, cell), 13.0, grids).reduced
+                           for seed in range(24)]) for grids in (1, 8))
+    assert many.mean() == pytest.approx(1.0, abs=4 * few.std() / np.sqrt(24))
+    assert many.std() < 0.8 * few.std()
+    one = number_variance(uniform(2000, 0, cell), 13.0, 8)
+    assert one.counts.shape == (8 * 27,)
+    assert (one.counts[:27] == number_variance(uniform(2000, 0, cell), 13.0).counts).all()
+
+
 def test_a_random_start_is_told_from_a_grid_and_a_grid_not_from_another():
     cell = 48 * np.eye(3)
     one, same, other = (number_variance(s, 8.0).counts for s in (
@@ -76,3 +87,5 @@ def test_what_cannot_be_measured_is_refused():
     film = Structure(structure.positions, structure.numbers, structure.cell, [True, True, False])
     with pytest.raises(InputError, match="periodic in three directions"):
         number_variance(film, 5.0)
+    with pytest.raises(InputError, match="grids must be at least 1, received 0"):
+        number_variance(structure, 5.0, grids=0)

@@ -45,6 +45,8 @@ def denoised(structure: Structure, per_tile: int | None, monkeypatch) -> tuple[t
     (gradient,) = torch.autograd.grad((out * weights).sum(), x)
     with torch.no_grad():
         assert torch.equal(out, denoiser(x, 0.3))  # with and without a gradient
+        monkeypatch.setattr(diffxas.tiled, "KEPT_ATOMS", 0)
+        assert torch.equal(out, denoiser(x, 0.3))  # with what is held computed again
     return out.detach(), gradient
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from diffxas.errors import RunError
+from diffxas.structure import Structure
 from experiments.scale import kept, verdicts
 from experiments.scale.call import SHARED
 from experiments.scale.sizes import DEFAULT, LARGE, Job, jobs
@@ -97,13 +98,31 @@ def test_fewest_calls_are_good_and_so_are_all_more_at_every_density() -> None:
 
 def test_a_test_of_structure_needs_a_control_that_fails() -> None:
     def row(p: float, control: float) -> dict[str, Any]:
-        return {"10": {"reference": 0.4, "spread": 0.1, "large": {"reduced": 0.5, "p": p},
-                       "control": {"reduced": 1.0, "p": control},
-                       "uniform_start": {"reduced": 0.6}}}
+        every = {"large": p, "control": control, "uniform_start": 0.3}
+        one = {"mean": 0.4, "spread": 0.1, "p": every}
+        return {"edges": {"10": {"reduced": {**every, "mosaics of samples": 0.41},
+                                 "repeated networks": one, "mosaics of networks": one}}}
 
-    what = "100,000 atoms: variance over mean of the number of atoms in cubes of 10 angstrom"
+    first = "100,000 atoms: variance over mean of the number of atoms in cubes of 10 angstrom"
     for p, control, expected in ((0.5, 0.001, True), (0.5, 0.5, False), (0.001, 0.001, False)):
-        assert met({"structure-variance": row(p, control)})[what] is expected
+        found = met({"structure-variance": row(p, control)})
+        for name in ("repeated networks", "mosaics of networks"):
+            assert found[f"{first}, against {name}"] is expected
+
+
+def test_numbers_of_atoms_in_mosaics_are_told_from_random_ones() -> None:
+    from experiments.scale.large import against, mosaic, reduced
+
+    rng, cell = np.random.default_rng(0), 10.0 * np.eye(3)
+    grid = np.stack(np.meshgrid(*3 * [np.arange(5)], indexing="ij"), -1).reshape(-1, 3) + 0.5
+    blocks = [Structure((grid + rng.uniform(-0.3, 0.3, grid.shape)) * 2, np.full(125, 6), cell)
+              for _ in range(4)]
+    made = [mosaic(blocks, 3, cell, rng) for _ in range(6)]
+    assert len(made[0]) == 27 * 125 and made[0].density == pytest.approx(blocks[0].density)
+    reference = np.array([reduced(s, 8.0) for s in made[:5]])
+    uniform = made[0].with_positions(rng.uniform(size=made[0].positions.shape) @ made[0].cell)
+    p = against({"same": reduced(made[5], 8.0), "random": reduced(uniform, 8.0)}, reference)["p"]
+    assert p["same"] > 0.05 and p["random"] < 0.01
 
 
 def test_curves_of_one_law_are_alike_and_others_are_not() -> None:
