@@ -31,6 +31,7 @@ REACHED_WITHIN, ARRIVED_WITHIN = 10.0, 60.0
 """Seconds that a scheduler has to answer, and that its first worker has to be there."""
 ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS",
                                      "NUMBA_NUM_THREADS")}
+SHORT_LOG = {"distributed.admin.low-level-log-length": 1}
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 KEPT_BYTES = 2**26
 COMPARED = ("torch", "numpy")
@@ -99,7 +100,8 @@ def _own(workers: int) -> Iterator[Client]:
     from distributed import Client, LocalCluster
 
     # A worker in a long call of a library that holds the interpreter is not dead: no time to live.
-    settings = {"distributed.scheduler.worker-ttl": None,
+    # Messages hold the tiles of a call: a log of the last thousand would hold those of many calls.
+    settings = {"distributed.scheduler.worker-ttl": None, **SHORT_LOG,
                 "distributed.worker.multiprocessing-method": "spawn",
                 "distributed.nanny.pre-spawn-environ": ONE_THREAD}
     with dask.config.set(settings), LocalCluster(
@@ -113,10 +115,12 @@ def _own(workers: int) -> Iterator[Client]:
 @contextmanager
 def _reached(address: str) -> Iterator[Client]:
     """A client of the user's scheduler, with workers."""
+    import dask
     from distributed import Client
 
     try:
-        client = Client(address, timeout=REACHED_WITHIN, set_as_default=False)
+        with dask.config.set(SHORT_LOG):
+            client = Client(address, timeout=REACHED_WITHIN, set_as_default=False)
     except (OSError, ValueError, TypeError, RuntimeError) as error:
         raise InputError(f"--scheduler must be the address of a running dask scheduler, received "
                          f"{address}: {_words(error)}; start one with `dask scheduler`, which "

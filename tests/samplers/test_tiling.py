@@ -1,5 +1,6 @@
 """Tiles in other processes: the same bits, and none lost with a worker."""
 
+import gc
 import os
 import signal
 import threading
@@ -13,6 +14,7 @@ from diffxas.denoiser import ANY, PriorDenoiser
 from diffxas.prior import find_prior, load_prior
 from diffxas.structure import Structure
 from diffxas.tiled import TiledNetwork
+from diffxas.tiles import Outline
 from samplers.cluster import one_thread, open_cluster
 from samplers.start import start_positions
 from samplers.tiling import DistributedNetwork
@@ -39,6 +41,11 @@ def test_workers_give_the_same_bits_also_where_one_is_killed(monkeypatch):
         assert torch.equal(shared(x, 0.3), expected)
         monkeypatch.setattr("samplers.tiling.KEPT_ATOMS", 0)
         assert torch.equal(shared(x, 0.3), expected)  # with what is held computed again
+
+        del alone
+        gc.collect()
+        kept = sum(type(one) is Outline for one in gc.get_objects())
+        assert kept <= shared.tiled.partition.n_tiles  # of one call, of however many there were
 
         pid = next(iter(client.run(os.getpid).values()))
 
