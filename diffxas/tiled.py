@@ -83,27 +83,16 @@ class TiledNetwork:
         x, c = layered.begin(self.species, condition)
         said = positions.new_empty(0)
         layers: Sequence[LeanLayer | PlainLayer] = layered.layers
-        kept: list[Edges] = []
-        spare: Features | None = None  # memory that was touched before is the faster one
+        edges_of = _EdgesOfTiles(layered, positions, self.cell)
+        spare: Features | None = None
         for k, layer in enumerate(layers):
             if before is not None:
                 before.append(x)
             is_last = k == len(layers) - 1
-            shapes = [(0 if is_last else n, *shape)
-                      for shape in zip(DIMS, layer.repeats, strict=True)]
-            if spare is None or [tuple(block.shape) for block in spare] != shapes:
-                spare = Features(*map(positions.new_empty, shapes))
-            after = spare
-            for number, tile in enumerate(tiles):
+            after = _room(0 if is_last else n, layer.repeats, positions, spare)
+            for tile in tiles:
                 rows, owned = self._indices(tile)
-                if len(kept) < len(tiles):
-                    edges = tile.edges(positions.index_select(0, rows), self.cell)
-                    if isinstance(layered, LeanNetwork) and n <= KEPT_ATOMS:
-                        edges = layered.keep_geometry(edges)
-                        kept.append(edges)
-                else:
-                    edges = kept[number]
-                found = layer(x.rows(rows), edges, c.index_select(0, owned))
+                found = layer(x.rows(rows), edges_of(tile, rows), c.index_select(0, owned))
                 if is_last:
                     part = self.head(layered.end(found), condition.index_select(0, owned))
                     said = said if len(said) else positions.new_empty(n, part.shape[1])
@@ -156,6 +145,37 @@ class TiledNetwork:
                         whole.index_add_(0, rows, part)
             of_after = of_before
         return of_positions
+
+
+class _EdgesOfTiles:
+    """Edges of one tile after another, layer after layer; held where atoms are few."""
+
+    def __init__(self, layered: LeanNetwork | PlainNetwork, positions: Tensor,
+                 cell: np.ndarray) -> None:
+        self.positions, self.cell = positions, cell
+        few = len(positions) <= KEPT_ATOMS
+        self.keep = layered.keep_geometry if few and isinstance(layered, LeanNetwork) else None
+        self.kept: dict[int, Edges] = {}
+
+    def __call__(self, tile: Tile, rows: Tensor) -> Edges:
+        """Of a tile that looks at ``rows``."""
+        if tile.number in self.kept:
+            return self.kept[tile.number]
+        edges: Edges = tile.edges(self.positions.index_select(0, rows), self.cell)
+        if self.keep is not None:
+            self.kept[tile.number] = edges = self.keep(edges)
+        return edges
+
+
+def _room(n: int, repeats: Sequence[int], like: Tensor, spare: Features | None) -> Features:
+    """For the features of ``n`` atoms: those that are not needed any more, if they have its shape.
+
+    Memory that was touched before is the faster one.
+    """
+    shapes = [(n, *shape) for shape in zip(DIMS, repeats, strict=True)]
+    if spare is not None and [tuple(block.shape) for block in spare] == shapes:
+        return spare
+    return Features(*map(like.new_empty, shapes))
 
 
 class _Tiled(torch.autograd.Function):

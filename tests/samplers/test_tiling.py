@@ -42,10 +42,11 @@ def test_workers_give_the_same_bits_also_where_one_is_killed(monkeypatch):
         monkeypatch.setattr("samplers.tiling.KEPT_ATOMS", 0)
         assert torch.equal(shared(x, 0.3), expected)  # with what is held computed again
 
-        del alone
+        for _ in range(8):
+            shared(x, 0.3)
         gc.collect()
         kept = sum(type(one) is Outline for one in gc.get_objects())
-        assert kept <= shared.tiled.partition.n_tiles  # of one call, of however many there were
+        assert kept <= 4 * shared.tiled.partition.n_tiles  # however many calls there were
 
         pid = next(iter(client.run(os.getpid).values()))
 
