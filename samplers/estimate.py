@@ -27,8 +27,9 @@ RELATIVE_COST = {"rebo": 1.0, "tersoff": 0.6, "lcbop": 1.8, "airebo": 8.0, "aire
                  "snap": 30.0, "edip": 0.35, "matgl": 200.0}
 """Of an energy, over that of ``rebo``, by their speeds in atom-steps; matgl's is assumed. Others
 count as ``rebo``."""
-ANALYSIS = 1.8e-3
-"""s an atom for rings, g(r), angles and bonding (1,728 atoms 3.1 s, with figures)."""
+ANALYSIS_START, ANALYSIS = 2.5, 2.0e-4
+"""s a structure and s an atom for rings, g(r), angles and bonding (1,728 atoms 3.1 s, with figures;
+with writing and report 100,000 atoms 54 s, 1,000,000 atoms 281 s, imports included)."""
 WRITING = 1.0e-4
 """s an atom and structure in extended XYZ (5,832 atoms, with forces)."""
 REPORT = 15.0
@@ -110,7 +111,7 @@ def estimate(n_atoms: int, samples: int, calls: int, seconds_per_atom_call: floa
             BASE_BYTES + n_atoms * RELAX_BYTES + (ranks * RANK_BYTES if ranks > 1 else 0.0),
             atoms * RECORD_BYTES))
     structures = 2 if relax else 1
-    stages.append(Stage("analysis", atoms * structures * ANALYSIS,
+    stages.append(Stage("analysis", structures * (samples * ANALYSIS_START + atoms * ANALYSIS),
                         BASE_BYTES + n_atoms * ANALYSIS_BYTES, 0.0))
     # Structures so far are written anew after each sample.
     rewritten = n_atoms * samples * (samples + 3) / 2

@@ -49,6 +49,12 @@ def test_relaxing_on_two_ranks_is_twice_as_fast_and_left_out_on_demand():
         "sampling", "analysis", "writing and report"]
 
 
+@pytest.mark.parametrize(("atoms", "measured"), [(100_000, 54), (1_000_000, 281)])
+def test_what_follows_sampling_is_within_twice_of_what_was_measured(atoms, measured):
+    after = sum(s.seconds for s in estimate(atoms, 1, 32, 1e-4, relax=False)[1:])
+    assert measured / 2 < after < 2 * measured
+
+
 def test_the_calibration_takes_the_call_that_is_warm():
     waits = iter([0.2, 0.02])
     assert 0.02 / 10 <= seconds_per_atom_call(lambda: time.sleep(next(waits)), 10) < 0.1 / 10
