@@ -57,7 +57,7 @@ class Campaign:
 
     @property
     def models(self) -> dict[str, str]:
-        """Hashes of all models, by ``prior:NAME`` or ``surrogate:NAME``."""
+        """Hashes of all models, by ``prior:NAME`` and the like."""
         return {name: found for task in self.tasks.values() for name, found in task.models.items()}
 
 
@@ -108,11 +108,9 @@ def _ready(member: Member, out: Path, generate: click.Command,
     spectrum, options = request_of(parsed.pop("target"), parsed, read)
     setup = set_up(spectrum, options)
     RunFolder(folder, setup.identity)
-    names = {"prior": options.prior, "surrogate": options.surrogate}
-    models = {f"{kind}:{names[kind]}": found for kind, found in setup.weights.items()}
     command = shlex.join(["diffxas", "generate", *words])
     return Task(folder.absolute(), spectrum, options, command, Path.cwd(), versions(),
-                models), setup.warnings
+                setup.models), setup.warnings
 
 
 def _parsed(generate: click.Command, words: Sequence[str]) -> dict[str, Any]:

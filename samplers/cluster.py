@@ -145,7 +145,8 @@ def check_workers(client: Client, weights: Mapping[str, str]) -> None:
 
     Parameters
     ----------
-    weights : ``prior:NAME`` or ``surrogate:NAME`` (a shipped name or a folder) -> SHA-256 here
+    weights : ``prior:NAME``, ``surrogate:NAME`` or ``noised:NAME`` (a shipped name or a folder)
+        -> SHA-256 here
 
     Raises
     ------
@@ -188,21 +189,21 @@ def what_is_here(models: Sequence[str], folder: str) -> dict[str, str]:
 
     Parameters
     ----------
-    models : ``prior:NAME`` or ``surrogate:NAME``
+    models : as in :func:`check_workers`
     """
     with chdir(folder):
         return {**versions(), **{name: model_hash(name) for name in models}}
 
 
 def model_hash(model: str) -> str:
-    """SHA-256 of ``prior:NAME`` or ``surrogate:NAME``; ``missing`` where there is none."""
+    """SHA-256 of ``prior:``, ``surrogate:`` or ``noised:NAME``; ``missing`` if there is none."""
     from diffxas.prior import SHIPPED as PRIORS
     from diffxas.weights import find_model, weights_hash
     from surrogates.loading import SHIPPED as SURROGATES
 
     kind, _, name = model.partition(":")
     try:
-        return weights_hash(find_model(name, {"prior": PRIORS, "surrogate": SURROGATES}[kind]))
+        return weights_hash(find_model(name, PRIORS if kind == "prior" else SURROGATES))
     except InputError:
         return "missing"
 

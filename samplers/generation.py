@@ -253,9 +253,7 @@ def run_in(spectrum: Spectrum | None, out: Path, options: GenerateOptions, comma
         print(f"Warning: {warning}")
     with one_thread(), open_cluster(options.workers, options.scheduler) as client:
         if client is not None:
-            check_workers(client, {f"{kind}:{getattr(options, kind)}": digest
-                                   for kind, digest in setup.weights.items()
-                                   if kind in ("prior", "surrogate")})
+            check_workers(client, setup.models)
         setup, produced = produce(replace(setup, client=client), folder, progress)
         answers, code = write_outputs(setup, out, produced, command)
     folder.finish()

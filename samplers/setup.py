@@ -125,6 +125,12 @@ class Setup:
         """Whether unguided samples are drawn beside the others."""
         return self.target is not None or self.guided
 
+    @property
+    def models(self) -> dict[str, str]:
+        """Hashes of what workers must have too: ``prior:NAME``, ``surrogate:``, ``noised:``."""
+        return {kind if ":" in kind else f"{kind}:{getattr(self.options, kind)}": digest
+                for kind, digest in self.weights.items()}
+
     def of_atoms(self, most: int) -> Setup:
         """The same run with so many atoms at most, where they fill a periodic cell alone.
 

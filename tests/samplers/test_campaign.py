@@ -14,6 +14,9 @@ from diffxas.errors import RunError
 from samplers.campaign_figure import figure_of
 from samplers.campaign_plan import Member
 from samplers.campaign_rows import row_of
+from samplers.campaign_setup import set_up_campaign
+from samplers.cluster import model_hash
+from samplers.commands import main
 
 TINY = """
 atoms = 24
@@ -78,6 +81,29 @@ seed = 5
     assert command[:2] == ["diffxas", "generate"] and "--density=3.4" in command
     page = (out / "report.html").read_text()
     assert 'href="dense/report.html"' in page and ">batch<" in page
+
+
+def test_members_are_guided_by_companions_for_noised_structures(tmp_path: Path) -> None:
+    path = config(tmp_path, f"""
+densities = [2.2]
+atoms = 24
+steps = 2
+samples = 1
+no-relax = true
+
+[[targets]]
+file = "{FILM}"
+name = "film"
+""")
+    generate = main.commands["generate"]
+    found = set_up_campaign(path, tmp_path / "out", generate, "", progress=False)
+    assert set(found.models) == {"prior:a-C", "surrogate:a-C", "noised:a-C-noised"}
+    assert found.models == {name: model_hash(name) for name in found.models}
+    result = run("campaign", path, "--out", tmp_path / "out")
+    assert result.exit_code in (0, 3), result.output
+    (name,) = states(tmp_path / "out")
+    summary = json.loads((tmp_path / "out" / name / "summary.json").read_text())
+    assert summary["algorithm"] == "noise-aware"
 
 
 def test_failed_members_are_listed_and_the_rest_goes_on(
