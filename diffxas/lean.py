@@ -353,6 +353,10 @@ class LeanNetwork(Trunk):
         self.layers = [LeanLayer(cast("Interaction", layer), network.radial)
                        for layer in network.layers]
 
+    def geometry(self, edges: Edges) -> Geometry:
+        """What all layers need to know of the edges, 100 bytes each."""
+        return self.layers[0].geometry(edges)
+
     def keep_geometry(self, edges: Edges) -> Edges:
-        """The same edges with what all layers need to know of them, 100 bytes each."""
-        return replace(edges, geometry=self.layers[0].geometry(edges))
+        """The same edges with it."""
+        return replace(edges, geometry=self.geometry(edges))

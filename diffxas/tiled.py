@@ -153,8 +153,8 @@ class _EdgesOfTiles:
     def __init__(self, layered: LeanNetwork | PlainNetwork, positions: Tensor,
                  cell: np.ndarray) -> None:
         self.positions, self.cell = positions, cell
-        few = len(positions) <= KEPT_ATOMS
-        self.keep = layered.keep_geometry if few and isinstance(layered, LeanNetwork) else None
+        held = is_held(len(positions))
+        self.keep = layered.keep_geometry if held and isinstance(layered, LeanNetwork) else None
         self.kept: dict[int, Edges] = {}
 
     def __call__(self, tile: Tile, rows: Tensor) -> Edges:
@@ -203,6 +203,11 @@ def usual_tile(network: EquivariantNetwork) -> int:
     """About so many where nothing else is asked: few on a CPU, for its caches."""
     on_cpu = next(network.layers.parameters()).device.type == "cpu"
     return ATOMS_PER_TILE if on_cpu else ATOMS_PER_GPU_TILE
+
+
+def is_held(n_atoms: int) -> bool:
+    """Whether lean layers of so many atoms hold the radial part of their edges."""
+    return n_atoms <= KEPT_ATOMS
 
 
 def is_tiled(network: EquivariantNetwork, n_atoms: int) -> bool:

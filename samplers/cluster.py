@@ -201,9 +201,10 @@ def model_hash(model: str) -> str:
     from diffxas.weights import find_model, weights_hash
     from surrogates.loading import SHIPPED as SURROGATES
 
+    shipped = {"prior": PRIORS, "surrogate": SURROGATES, "noised": SURROGATES}
     kind, _, name = model.partition(":")
     try:
-        return weights_hash(find_model(name, PRIORS if kind == "prior" else SURROGATES))
+        return weights_hash(find_model(name, shipped[kind]))
     except InputError:
         return "missing"
 

@@ -96,10 +96,10 @@ def estimate(n_atoms: int, samples: int, calls: int, seconds_per_atom_call: floa
     workers : processes that share samples or tiles
     tile_atoms : atoms of a tile
     """
-    from diffxas.tiled import KEPT_ATOMS
+    from diffxas.tiled import is_held
 
     atoms = n_atoms * samples
-    per_atom = SAMPLING_BYTES + (KEPT_BYTES if n_atoms <= KEPT_ATOMS else 0.0)
+    per_atom = SAMPLING_BYTES + (KEPT_BYTES if is_held(n_atoms) else 0.0)
     pull = GUIDED_FACTOR if guided else 1.0
     tile = TILE_BYTES * (3.0 if guided else 1.0) * min(n_atoms, tile_atoms) / TILE_ATOMS
     stages = [Stage(

@@ -25,7 +25,7 @@ from diffxas.denoiser import PriorNetwork
 from diffxas.lean import Edges, Features, Geometry
 from diffxas.network import EquivariantNetwork
 from diffxas.structure import Structure
-from diffxas.tiled import KEPT_ATOMS, Head, TiledNetwork
+from diffxas.tiled import Head, TiledNetwork, is_held
 from diffxas.tiles import Outline, Tile
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class DistributedNetwork(TiledNetwork):
             one = cut.outline(number, self.network.cutoff)
             outlines.append(one)
             edges.append(submit(edges_of, self.prior, one, x[one.rows], self.cell,
-                                len(x) <= KEPT_ATOMS, pure=False))
+                                is_held(len(x)), pure=False))
             last.append(submit(first_of, self.prior, edges[-1], species[one.rows], c, depth == 1,
                                pure=False))
         for k in range(1, depth):
@@ -92,7 +92,7 @@ def edges_of(prior: str, outline: Outline, positions: np.ndarray, cell: np.ndarr
     found = edges.start, edges.neighbor.numpy().astype(np.int32), edges.vectors.numpy()
     if not keep:
         return found
-    geometry = read_prior(prior).trunk.lean.layers[0].geometry(edges)
+    geometry = read_prior(prior).trunk.lean.geometry(edges)
     return (*found, geometry.basis.numpy(), geometry.fade, geometry.harmonics)
 
 
@@ -121,10 +121,9 @@ def _share(prior: str, k: int, edges: Blocks, condition: np.ndarray, is_last: bo
     """Features of the tile's own atoms after layer ``k``, or what the head says of them."""
     network = read_prior(prior)
     lean = network.trunk.lean
-    start, neighbor, vectors, *kept = edges
-    n = len(start) - 1
     # What came from another worker is read-only, for which loops would be compiled once more.
-    kept = [np.require(one, requirements="W") for one in kept]
+    start, neighbor, vectors, *kept = (np.require(one, requirements="W") for one in edges)
+    n = len(start) - 1
     geometry = Geometry(torch.from_numpy(kept[0]), kept[1], kept[2]) if kept else None
     whole = Edges(start, torch.from_numpy(np.repeat(np.arange(n), np.diff(start))),
                   torch.from_numpy(neighbor.astype(np.int64)), torch.from_numpy(vectors), geometry)

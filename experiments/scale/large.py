@@ -57,7 +57,6 @@ SEAMED = 3 if SMALL else 6
 """Samples of 216 atoms along an edge, side by side."""
 MOSAICS, GRIDS = (3, 2) if SMALL else (20, 20)
 SPLITS = 199
-LEVEL = 0.05
 WALK = {"steps": 4} if SMALL else {}
 
 

@@ -39,7 +39,7 @@ def test_workers_give_the_same_bits_also_where_one_is_killed(monkeypatch):
         assert alone.tiled.partition.n_tiles > 5
         expected = alone(x, 0.3)
         assert torch.equal(shared(x, 0.3), expected)
-        monkeypatch.setattr("samplers.tiling.KEPT_ATOMS", 0)
+        monkeypatch.setattr("diffxas.tiled.KEPT_ATOMS", 0)
         assert torch.equal(shared(x, 0.3), expected)  # with what is held computed again
 
         for _ in range(8):
